@@ -1,0 +1,47 @@
+"""What a user can get wrong: one line that says what happened, one hint that says what to type."""
+
+
+class TiemError(Exception):
+    """The root of every error that is the input's fault, not the program's.
+
+    `message` says what happened, with the value; `hint` what to do about it (may be empty).
+    `exit_code` is what the command ends with when this error ends it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class ClipError(TiemError):
+    """A clip that cannot be read or explained; a run over several goes on."""
+
+
+class OutputError(TiemError):
+    """A result that cannot be written."""
+
+    exit_code = 2
+
+
+class UsageError(TiemError):
+    """An option, or a combination of them, that makes no sense."""
+
+    exit_code = 2
+
+
+class ModelError(TiemError):
+    """A network that cannot be loaded, or of which something must be known that is not."""
+
+    exit_code = 3
+
+
+class DeviceError(TiemError):
+    """A device that was asked for and does not come up."""
+
+    exit_code = 3
