@@ -1,0 +1,126 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import nnls
+
+from tiemcli.temporal import measure_importance, time_importance
+
+
+class Additive:
+    """A scorer whose score is the sum of hidden weights of the frames that are kept."""
+
+    def __init__(self, weights: np.ndarray) -> None:
+        self.weights = weights
+        self.shape = (len(weights), 4, 4)
+        self.forwards = 0
+
+    def score(self, keep: np.ndarray, upsampling: None = None) -> np.ndarray:
+        self.forwards += len(keep)
+        return keep.astype(np.float64) @ self.weights
+
+
+def oracle(drops: dict[int, np.ndarray], frames: int, alpha: float) -> np.ndarray:
+    """Eq. 1-4 as the paper's Algorithm 1 goes, window by window, for drops that are all positive."""
+    p = {w: [d / sum(ds) for d in ds] for w, ds in drops.items()}
+    theta = {w: sum(abs(b - a) for a, b in itertools.pairwise(q)) for w, q in p.items()}
+    chosen = [w for w in p if theta[w] > alpha * max(theta.values())]
+    total, count = [0.0] * frames, [0] * frames
+    for w in chosen:
+        for t, share in enumerate(p[w]):
+            for frame in range(t, t + w):
+                total[frame] += share
+                count[frame] += 1
+    mean = [a / b if b else 0.0 for a, b in zip(total, count, strict=True)]
+    return np.array(mean) / sum(mean)
+
+
+@given(st.integers(2, 9), st.floats(0, 0.95), st.integers(0, 10_000))
+def test_equals_the_papers_algorithm_where_every_drop_is_positive(
+    frames: int, alpha: float, seed: int
+) -> None:
+    """With positive drops the guarded form is the paper's, to the last bits."""
+    random = np.random.default_rng(seed)
+    drops = {w: random.uniform(0.1, 1, frames - w + 1) for w in range(1, frames + 1)}
+    importance = time_importance(drops, frames, alpha=alpha).importance
+    np.testing.assert_allclose(importance, oracle(drops, frames, alpha), atol=1e-12)
+
+
+@settings(max_examples=50)
+@given(st.integers(1, 12), st.integers(0, 10_000), st.sampled_from(["mean", "nnls"]))
+def test_importance_is_a_distribution_whatever_the_drops(
+    frames: int, seed: int, aggregate: str
+) -> None:
+    """Importance is never negative and sums to 1, also for scores that rise."""
+    random = np.random.default_rng(seed)
+    drops = {w: random.normal(size=frames - w + 1) for w in range(1, frames + 1)}
+    temporal = time_importance(drops, frames, alpha=0.8, aggregate=aggregate)
+    assert (temporal.importance >= 0).all()
+    assert temporal.importance.sum() == pytest.approx(1)
+
+
+def test_rises_count_as_nothing() -> None:
+    """A window whose absence raises the score has no importance; literal Eq. 2 would divide by
+    a sum near zero."""
+    drops = {1: np.array([0.5, -0.49, 0.0, 0.0])}
+    temporal = time_importance(drops, 4, alpha=0.8)
+    assert temporal.importance.tolist() == [1, 0, 0, 0]
+
+
+def test_a_size_of_rises_alone_is_dropped() -> None:
+    """A degenerate size is recorded as such and takes no part."""
+    drops = {1: np.array([0.1, 0.4, 0.1]), 2: np.array([-0.5, -0.4]), 3: np.array([0.6])}
+    temporal = time_importance(drops, 3, alpha=0.0)
+    assert [w.degenerate for w in temporal.windows] == [False, True, False]
+    assert [w.valid for w in temporal.windows] == [True, False, False]
+    np.testing.assert_allclose(temporal.importance, [1 / 6, 4 / 6, 1 / 6])
+
+
+def test_a_network_that_sees_nothing_gives_uniform_importance() -> None:
+    """Where no window moves the score the importance is uniform and says so."""
+    drops = {w: np.full(5 - w, 1e-7) for w in (1, 2, 3, 4)}
+    temporal = time_importance(drops, 4, alpha=0.8)
+    assert temporal.degenerate
+    assert temporal.importance.tolist() == [0.25] * 4
+
+
+def test_a_small_regression_is_not_mistaken_for_nothing() -> None:
+    """What counts as no drop is measured in the regression's own unit."""
+    scorer = Additive(np.array([0, 0, 1e-6, 0]))
+    temporal = measure_importance(scorer, 1e-6, [1], alpha=0.8, unit=1e-6)
+    assert temporal.importance.tolist() == [0, 0, 1, 0]
+
+
+def test_a_negative_regression_is_explained_by_what_raises_it() -> None:
+    """For Φ(X) < 0 a frame matters if hiding it brings the answer towards 0."""
+    scorer = Additive(np.array([0.0, -3.0, 0.0, 1.0]))
+    temporal = measure_importance(scorer, -2.0, [1], alpha=0.8, unit=-2.0)
+    assert temporal.importance.tolist() == [0, 1, 0, 0]
+
+
+def test_every_window_is_scored_once() -> None:
+    """A measurement costs exactly one evaluation a window, and reports them all."""
+    scorer, told = Additive(np.arange(6.0)), []
+    measure_importance(scorer, 15.0, range(1, 7), alpha=0.8, unit=15.0, progress=told.append)
+    assert scorer.forwards == sum(told) == 21
+
+
+@settings(max_examples=30)
+@given(st.integers(2, 8), st.integers(0, 10_000))
+def test_least_squares_are_scipys(frames: int, seed: int) -> None:
+    """`nnls` solves the weighted ridge problem that it states, as SciPy does."""
+    random = np.random.default_rng(seed)
+    drops = {w: random.uniform(0.1, 1, frames - w + 1) for w in range(1, frames + 1)}
+    rows, wanted = [], []
+    for w, ds in drops.items():
+        for t, d in enumerate(ds):
+            row = np.zeros(frames)
+            row[t : t + w] = 1
+            rows.append(row * w**-0.25)
+            wanted.append(d * w**-0.25)
+    rows += list(np.sqrt(0.3) * np.eye(frames))
+    expected = nnls(np.array(rows), np.array(wanted + [0.0] * frames))[0]
+    importance = time_importance(drops, frames, alpha=0.8, aggregate="nnls").importance
+    np.testing.assert_allclose(importance, expected / expected.sum(), atol=1e-8)

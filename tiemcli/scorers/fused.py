@@ -1,0 +1,94 @@
+"""Scoring by one fused ONNX graph: only masks cross to the device, the clip stays there."""
+
+import numpy as np
+import onnxruntime as ort
+
+from tiemcli.errors import ClipError
+from tiemcli.kernels import fuse
+from tiemcli.kernels.arrays import Doubles, Floats
+from tiemcli.kernels.upsample import Upsampling
+from tiemcli.scorers.batching import Batching
+
+_NO_NUMBER = "try another --base or --window-base, and check --mean, --std and --scale"
+_ONE = np.ones((1, 1), dtype=np.float32)
+
+
+class FusedScorer:
+    """A `Scorer` of one clip, base and target, resident on the session's device.
+
+    session: of a graph made by `fuse`. clip, base: (C, T, H, W) float32 in the network's units.
+    target: the index of the output that is Φ. padded: every run must be filled to the batching's
+    size, because the network takes no other.
+    """
+
+    def __init__(
+        self,
+        session: ort.InferenceSession,
+        batching: Batching,
+        clip: Floats,
+        base: Floats,
+        target: int,
+        *,
+        padded: bool = False,
+    ) -> None:
+        _, frames, height, width = clip.shape
+        self.shape = frames, height, width
+        self.forwards = 0
+        self._session, self._batching, self._padded = session, batching, padded
+        device = _device(session)
+        resident = {
+            fuse.DELTA: (clip - base)[None],
+            fuse.BASE: base[None],
+            fuse.TARGET: np.array([target], dtype=np.int64),
+        }
+        self._resident = {
+            name: ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), *device)
+            for name, array in resident.items()
+        }
+
+    def score(self, keep: Floats, upsampling: Upsampling | None = None) -> Doubles:
+        """Φ under each of N keep-masks, as `Scorer.score` says: (N,) float64."""
+        return self._run(keep, upsampling, fuse.SCORE)
+
+    def outputs(self, keep: Floats) -> Doubles:
+        """Every output, softmaxed if the network gives logits, under N masks: (N, K) float64."""
+        return self._run(keep, None, fuse.OUTPUTS)
+
+    def _run(self, keep: Floats, upsampling: Upsampling | None, wanted: str) -> Doubles:
+        masks = keep[:, :, None, None] if keep.ndim == 2 else keep
+        self.forwards += len(masks)
+        scores = self._batching.map(
+            len(masks), lambda part: self._forward(masks[part], upsampling, wanted)
+        )
+        if not np.isfinite(scores).all():
+            raise ClipError("the network's answer is no number under some mask", _NO_NUMBER)
+        return scores
+
+    def _forward(self, masks: Floats, upsampling: Upsampling | None, wanted: str) -> Doubles:
+        count = len(masks)
+        if self._padded and count < self._batching.size:
+            masks = np.pad(masks, ((0, self._batching.size - count), *[(0, 0)] * 3), mode="edge")
+        nothing = np.zeros((1, self.shape[0], 1, 1), dtype=np.float32)
+        binding = self._session.io_binding()
+        for name, value in self._resident.items():
+            binding.bind_ortvalue_input(name, value)
+        fed = {
+            fuse.GRID: nothing if upsampling is None else masks,
+            fuse.ROWS: _ONE if upsampling is None else upsampling.rows,
+            fuse.COLUMNS: _ONE if upsampling is None else upsampling.columns.T,
+            fuse.DENSE: masks if upsampling is None else nothing,
+        }
+        for name, array in fed.items():
+            binding.bind_cpu_input(name, np.ascontiguousarray(array, dtype=np.float32))
+        binding.bind_output(wanted, "cpu")
+        self._session.run_with_iobinding(binding)
+        (result,) = binding.copy_outputs_to_cpu()
+        return np.asarray(result, dtype=np.float64)[:count]
+
+
+def _device(session: ort.InferenceSession) -> tuple[str, int]:
+    """The device that the session's first provider computes on, as OrtValue names it."""
+    if session.get_providers()[0] != "CUDAExecutionProvider":
+        return "cpu", 0
+    options = session.get_provider_options()["CUDAExecutionProvider"]
+    return "cuda", int(options.get("device_id", 0))

@@ -1,0 +1,236 @@
+"""A network made ready for scoring: fused, its batch freed and verified, its output understood."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from tiemcli.errors import ModelError
+from tiemcli.kernels.arrays import Doubles, Floats
+from tiemcli.kernels.free_batch import free_batch
+from tiemcli.kernels.fuse import OutputKind, Port, fuse
+from tiemcli.model import Model
+from tiemcli.scorers.batching import Batching
+from tiemcli.scorers.fused import FusedScorer
+from tiemcli.scorers.session import first_line, fold_constants, make_session
+
+# The largest difference, in units of the outputs' range, that a rewritten graph may show.
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network on one device, to be bound to any number of clips.
+
+    session: of the fused graph. looped: the batch that could not be freed, None where it is free.
+    notes: what was assumed or given up, a line each.
+    """
+
+    model: Model
+    port: Port
+    session: ort.InferenceSession
+    batching: Batching
+    looped: int | None
+    notes: tuple[str, ...]
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        return tuple(self.session.get_providers())
+
+    @property
+    def on_cuda(self) -> bool:
+        return self.providers[0] == "CUDAExecutionProvider"
+
+    @property
+    def quantised(self) -> bool:
+        """Whether any operator of the network rounds."""
+        return any(
+            "Quant" in n.op_type or "Integer" in n.op_type for n in self.model.proto.graph.node
+        )
+
+    def scorer(self, clip: Floats, base: Floats, target: int = 0) -> FusedScorer:
+        """The scorer of one output under masks between clip and base, (C, T, H, W) float32."""
+        padded = self.looped is not None
+        return FusedScorer(self.session, self.batching, clip, base, target, padded=padded)
+
+    def outputs(self, clip: Floats) -> Doubles:
+        """Every output for a clip (C, T, H, W) float32, softmaxed if logits: (K,) float64."""
+        frames = clip.shape[1]
+        everything: Doubles = self.scorer(clip, clip).outputs(np.ones((1, frames), np.float32))[0]
+        return everything
+
+
+def load_network(model: Model, device: str, batch_size: int | None = None) -> Network:
+    """Sessions made, output kind settled, batch freed if it can be.
+
+    batch_size: clips a run, None to find the best while scoring. Raises ModelError where the
+    network cannot be run as the model says, DeviceError where the device does not come up.
+    """
+    probes = _probe_clips(model)
+    reference = _run_as_it_is(model, device, probes)
+    port, notes = _understand(model, reference)
+    expected = _expected(reference, port)
+    for proto in _candidates(model):
+        session = _fused(proto, model, port, device)
+        if session is not None and _agrees(session, probes, expected):
+            return Network(model, port, session, Batching(batch_size), None, notes)
+    session = _fused(model.proto, model, port, device)
+    if session is None:
+        raise ModelError("ONNX Runtime refuses the network with masks in front of it")
+    looped = model.batch or 1
+    notes = (*notes, f"the batch stays at {looped}: freeing it changed the network's answer")
+    return Network(model, port, session, Batching(looped), looped, notes)
+
+
+def _probe_clips(model: Model) -> Floats:
+    """Two smooth random clips (2, C, T, H, W) float32 in the network's units, always the same."""
+    random = np.random.default_rng(0)
+    _, frames, height, width = model.shape
+    coarse = random.integers(0, 256, size=(2, frames, 4, 4, 3)).astype(np.uint8)
+    rows, columns = np.arange(height) * 4 // height, np.arange(width) * 4 // width
+    clips = coarse[:, :, rows][:, :, :, columns]
+    return np.stack([model.preprocessing.clip(clip) for clip in clips])
+
+
+def _run_as_it_is(model: Model, device: str, probes: Floats) -> list[np.ndarray]:
+    """The raw output for each probe, the network fed one clip at a time (its fixed batch filled)."""
+    session = make_session(model.proto, model.path.parent, device)
+    outputs = []
+    for probe in probes:
+        fed = model.tensor(np.repeat(probe[None], model.batch or 1, axis=0))
+        try:
+            (output,) = session.run([model.output], {model.input: fed})
+        except Exception as error:
+            raise ModelError(
+                f"the network does not run on {fed.dtype} input of shape {list(fed.shape)}: "
+                f"{first_line(error)}",
+                "check --layout, --frames and --size",
+            ) from error
+        outputs.append(_one_clip(model, np.asarray(output)))
+    return outputs
+
+
+def _one_clip(model: Model, output: np.ndarray) -> np.ndarray:
+    """The rows of the first clip: (1, K), or (T, K) from a network that answers frame by frame."""
+    if not np.issubdtype(output.dtype, np.floating):
+        raise ModelError(
+            f"the network's output {model.output!r} is {output.dtype}, no scores",
+            "choose another by --output-name",
+        )
+    rows = output.reshape(1, -1) if output.ndim < 2 else output
+    while rows.ndim > 2 and rows.shape[-1] == 1:
+        rows = rows[..., 0]
+    clips, frames = model.batch or 1, model.sizes["T"]
+    per_frame = "N" not in model.layout and len(rows) == clips * frames
+    if rows.ndim != 2 or (len(rows) != clips and not per_frame):
+        raise ModelError(
+            f"the network's output {model.output!r} has shape {list(output.shape)} for {clips} "
+            "clip(s), not one row of scores each",
+            "is this a video classifier? choose another output by --output-name",
+        )
+    return rows[: frames if per_frame else 1].astype(np.float64)
+
+
+def _understand(model: Model, reference: list[np.ndarray]) -> tuple[Port, tuple[str, ...]]:
+    """How to read the output, and what had to be assumed for it."""
+    classes = reference[0].shape[1]
+    kind, notes = model.output_kind, list(model.assumed)
+    if kind == "auto":
+        kind = _infer_kind(model.proto, model.output, reference)
+        notes.append(f"output {kind}")
+    if model.labels and len(model.labels) != classes:
+        raise ModelError(
+            f"{len(model.labels)} labels for {classes} outputs", "give --labels in the right number"
+        )
+    averaged = len(reference[0]) > 1
+    if averaged:
+        notes.append("the answer is the mean over frames")
+    port = Port(
+        input=model.input,
+        layout=model.layout,
+        sizes=model.sizes,
+        element_type=model.element_type,
+        output=model.output,
+        output_kind=_KINDS[kind],
+        classes=classes,
+        averaged=averaged,
+    )
+    return port, tuple(notes)
+
+
+_KINDS: dict[str, OutputKind] = {
+    "logits": "logits",
+    "probabilities": "probabilities",
+    "value": "value",
+}
+
+
+def _infer_kind(proto: onnx.ModelProto, output: str, reference: list[np.ndarray]) -> str:
+    """Probabilities if the graph ends in softmax or sigmoid, or if its rows are distributions."""
+    producers = {name: node for node in proto.graph.node for name in node.output}
+    node = producers.get(output)
+    while node is not None and node.op_type in (
+        "Identity",
+        "Reshape",
+        "Squeeze",
+        "Flatten",
+        "Cast",
+    ):
+        node = producers.get(node.input[0])
+    if node is not None and node.op_type in ("Softmax", "Sigmoid"):
+        return "probabilities"
+    rows = np.concatenate(reference)
+    if rows.shape[1] == 1:
+        return "value"
+    distributions = (rows >= 0).all() and np.allclose(rows.sum(axis=1), 1, atol=1e-3)
+    return "probabilities" if distributions else "logits"
+
+
+def _expected(reference: list[np.ndarray], port: Port) -> Doubles:
+    """What the fused graph should answer for the probes: (2, K) float64."""
+    rows = np.stack([output.mean(axis=0) for output in reference])
+    if port.output_kind == "logits":
+        rows = np.exp(rows - rows.max(axis=1, keepdims=True))
+        rows /= rows.sum(axis=1, keepdims=True)
+    return rows
+
+
+def _candidates(model: Model) -> Iterator[onnx.ModelProto]:
+    """The graph as it is, which often takes any batch whatever it declares, then rewritten ones.
+
+    Folding its constants first lets shapes be inferred that the file computes as it runs.
+    """
+    yield model.proto
+    if model.batch is not None:
+        for proto in (model.proto, fold_constants(model.proto, model.path.parent)):
+            freed = free_batch(proto, model.input)
+            if freed is not None:
+                yield freed
+
+
+def _fused(
+    proto: onnx.ModelProto, model: Model, port: Port, device: str
+) -> ort.InferenceSession | None:
+    try:
+        return make_session(fuse(proto, port), model.path.parent, device)
+    except ValueError as error:
+        raise ModelError(str(error), "convert it with onnx.version_converter") from error
+    except ModelError:
+        return None
+
+
+def _agrees(session: ort.InferenceSession, probes: Floats, expected: Doubles) -> bool:
+    """Whether two probes in one batch, as clip and base, answer as each did alone."""
+    first, second = probes
+    scorer = FusedScorer(session, Batching(2), first, second, target=0)
+    keep = np.array([[1.0], [0.0]], dtype=np.float32).repeat(first.shape[1], axis=1)
+    try:
+        answers = scorer.outputs(keep)
+    except Exception:  # noqa: BLE001  whatever a pinned batch stumbles over, it is pinned
+        return False
+    spread = max(1e-6, float(np.ptp(expected)))
+    return answers.shape == expected.shape and bool(
+        np.abs(answers - expected).max() <= TOLERANCE * spread
+    )

@@ -1,0 +1,123 @@
+"""ONNX Runtime sessions on the device that was asked for, or an error that says why not."""
+
+import contextlib
+import ctypes
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import onnx
+import onnxruntime as ort
+
+from tiemcli.errors import DeviceError, ModelError
+
+_CUDA = "CUDAExecutionProvider"
+_CPU = "CPUExecutionProvider"
+# ONNX Runtime's errors are raised, and what it logs besides is meant for its own developers.
+_ONLY_FATAL = 4
+
+
+def make_session(
+    model: onnx.ModelProto, folder: Path, device: str, threads: int = 0
+) -> ort.InferenceSession:
+    """A session for `model` on `device`: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    folder: where the model's external weights lie. threads: 0 leaves the number to the runtime.
+    Raises DeviceError if CUDA was asked for by name and the session came up without it, ModelError
+    if the runtime refuses the network.
+    """
+    ort.set_default_logger_severity(_ONLY_FATAL)
+    options = _options(folder, threads)
+    providers = _providers(device)
+    try:
+        session = ort.InferenceSession(
+            model.SerializeToString(), options, providers=providers, enable_fallback=0
+        )
+    except ValueError as error:
+        raise ModelError(f"the network is too large to hold in memory: {error}") from error
+    except Exception as error:
+        if device == "auto" and len(providers) > 1:
+            return make_session(model, folder, "cpu", threads)
+        raise ModelError(
+            f"ONNX Runtime refuses the network: {first_line(error)}",
+            "check the file with: python -m onnx.checker",
+        ) from error
+    # The list of available providers names CUDA on machines without a GPU; only the session knows.
+    if device.startswith("cuda") and _CUDA not in session.get_providers():
+        raise DeviceError(
+            f"--device {device}: ONNX Runtime came up on {', '.join(session.get_providers())}",
+            "install onnxruntime-gpu with the CUDA and cuDNN it needs, or use --device cpu",
+        )
+    return session
+
+
+def fold_constants(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
+    """The network with all that does not depend on its input computed once, by the runtime."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folded = Path(scratch) / "folded.onnx"
+        options = _options(folder)
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(folded)
+        ort.InferenceSession(model.SerializeToString(), options, providers=[_CPU])
+        return onnx.load(folded)
+
+
+def _options(folder: Path, threads: int = 0) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.log_severity_level = _ONLY_FATAL
+    options.intra_op_num_threads = threads
+    # Idle threads that spin would starve the decoder and the other backend's threads.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", str(folder)
+    )
+    return options
+
+
+def first_line(error: BaseException) -> str:
+    """The part of a runtime's error that a person can use: one line, without its preamble."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)[:300]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a run failed for want of memory, on the host or on the device."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(
+        sign in text
+        for sign in (
+            "failed to allocate memory",
+            "bad_alloc",
+            "out of memory",
+            "cudnn_status_alloc",
+        )
+    )
+
+
+def _providers(device: str) -> list[str | tuple[str, dict[str, int]]]:
+    kind, _, index = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (index and (kind != "cuda" or not index.isdigit())):
+        raise DeviceError(f"--device {device} is unknown", "use auto, cpu, cuda or cuda:N")
+    if kind == "cpu":
+        return [_CPU]
+    if _CUDA not in ort.get_available_providers():
+        if kind == "auto":
+            return [_CPU]
+        raise DeviceError(
+            f"--device {device}: this ONNX Runtime has no CUDA", "pip install onnxruntime-gpu"
+        )
+    if kind == "auto" and not _has_cuda_driver():
+        return [_CPU]
+    with contextlib.redirect_stdout(sys.stderr):
+        ort.preload_dlls()
+    return [(_CUDA, {"device_id": int(index or 0)}), _CPU]
+
+
+def _has_cuda_driver() -> bool:
+    try:
+        ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
