@@ -1,0 +1,202 @@
+"""Fit masks by gradients through the network itself."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import log_softmax
+
+from tiemcli.extremal import SMALLEST_PROBABILITY, Constraint, Fit, MaskSpace, Objective, Progress
+from tiemcli.extremal.penalty import AREA_WEIGHT, REWARD_WEIGHT, SIGMOID_FLOOR, STEEPNESS
+from tiemcli.gradients import Differentiable
+from tiemcli.kernels.area import sorted_template
+from tiemcli.kernels.arrays import Doubles, Floats
+from tiemcli.kernels.fuse import Port
+from tiemcli.kernels.layout import axis_order, network_shape
+
+# Exact: Adam on the cells while the mask's edge hardens.
+EXACT_RATE, EXACT_MOMENTS = 0.1, (0.9, 0.99)
+SOFT_START, SOFT_END = 0.5, 0.02
+PENALTY_RATE = 0.05
+DEFAULT_ITERATIONS: dict[Constraint, int] = {"exact": 60, "penalty": 400}
+# A fit that goes on from a larger area needs this share of the iterations.
+WARM_SHARE = 1 / 3
+
+
+class TorchClip:
+    """One clip and base between which a differentiable network is masked.
+
+    network: differentiable in its first input. clip, base: (C, T, H, W) float32, in its units.
+    batch: how many clips the network must be given at once; all are the same. Counts `forwards`
+    and `backwards`.
+    """
+
+    def __init__(
+        self,
+        network: Differentiable,
+        port: Port,
+        clip: Floats,
+        base: Floats,
+        batch: int,
+        device: str,
+    ) -> None:
+        self._network, self._port, self._batch = network, port, batch
+        self._output = network.output_names.index(port.output)
+        self.device = torch.device(device)
+        self._base = torch.from_numpy(np.ascontiguousarray(base)).to(self.device)
+        self._delta = torch.from_numpy(np.ascontiguousarray(clip - base)).to(self.device)
+        self.forwards = self.backwards = 0
+
+    def outputs(self, keep: Tensor) -> Tensor:
+        """The network's own numbers (K,) under one keep-mask (T, H, W): logits stay logits."""
+        self.forwards += 1
+        port = self._port
+        clips = (self._base + keep * self._delta).expand(self._batch, *self._base.shape)
+        shape = network_shape(port.layout, port.sizes, self._batch)
+        answer = self._network(clips.permute(axis_order(port.layout)).reshape(shape))[self._output]
+        rows = answer.float().reshape(-1, port.classes)
+        return rows[: port.sizes["T"]].mean(0) if port.averaged else rows[0]
+
+    def reward(self, keep: Tensor, target: int, objective: Objective) -> Tensor:
+        """The objective of one keep-mask, log Φ or Φ/Φ(X), as a scalar to differentiate."""
+        outputs = self.outputs(keep)
+        if self._port.output_kind == "logits":
+            return log_softmax(outputs, 0)[target]
+        if objective.regression:
+            return outputs[target] / objective.clean
+        return outputs[target].clamp_min(SMALLEST_PROBABILITY).log()
+
+
+@dataclass(frozen=True)
+class AutogradFitter:
+    """A `Fitter` that differentiates the network.
+
+    iterations: of a cold fit. random: breaks ties in the penalty's sort.
+    """
+
+    clip: TorchClip
+    target: int
+    objective: Objective
+    space: MaskSpace
+    constraint: Constraint
+    iterations: int
+    random: np.random.Generator
+
+    def budget(self, warm: bool) -> int:
+        return max(1, round(self.iterations * WARM_SHARE)) if warm else self.iterations
+
+    def fit(self, areas: Doubles, start: Floats | None, progress: Progress) -> Fit:
+        fit = self._fit_exact if self.constraint == "exact" else self._fit_penalty
+        return fit(areas, start, progress)
+
+    def _fit_exact(self, areas: Doubles, start: Floats | None, progress: Progress) -> Fit:
+        """Ascend on masks that meet the areas at every step, from soft to hard."""
+        counts = self.space.counts(areas)
+        wanted = self._tensor(counts)
+        cells = self._parameters(np.zeros(self.space.cells, np.float32) if start is None else start)
+        optimiser = torch.optim.Adam([cells], lr=EXACT_RATE, betas=EXACT_MOMENTS)
+        for temperature in _hardening(self.budget(start is not None)):
+            mask = soft_top(self._values(cells), wanted, temperature)
+            self._ascend(optimiser, self.clip.reward(mask, self.target, self.objective))
+            progress(1)
+        with torch.no_grad():
+            soft = soft_top(self._values(cells), wanted, SOFT_END)
+        return self._result(cells, soft, counts)
+
+    def _fit_penalty(self, areas: Doubles, start: Floats | None, progress: Progress) -> Fit:
+        """Descend on Eq. 7: λΣ‖vecsort(m_t) − r‖² − Φ, the area only asked for."""
+        counts = self.space.counts(areas)
+        frames, height, width = self.space.shape
+        template = self._tensor(sorted_template(counts, height * width))
+        ties = torch.Generator(self.clip.device)
+        ties.manual_seed(int(self.random.integers(2**62)))
+        cells = self._parameters(np.ones(self.space.cells, np.float32) if start is None else start)
+        optimiser = torch.optim.Adam([cells], lr=PENALTY_RATE)
+        for _ in range(self.budget(start is not None)):
+            mask = steep_sigmoid(self._values(cells))
+            distance = (vecsort(mask.reshape(frames, -1), ties) - template).square().mean()
+            reward = self.clip.reward(mask, self.target, self.objective)
+            self._ascend(optimiser, REWARD_WEIGHT * reward - AREA_WEIGHT * distance)
+            with torch.no_grad():
+                cells.clamp_(0, 1)
+            progress(1)
+        with torch.no_grad():
+            soft = steep_sigmoid(self._values(cells))
+        return self._result(cells, soft, counts)
+
+    def _ascend(self, optimiser: torch.optim.Optimizer, gain: Tensor) -> None:
+        optimiser.zero_grad()
+        (-gain).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        self.clip.backwards += 1
+
+    def _values(self, cells: Tensor) -> Tensor:
+        rows, columns = self.space.upsampling.rows, self.space.upsampling.columns
+        return self._tensor(rows) @ cells @ self._tensor(columns).T
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)).to(self.clip.device)
+
+    def _parameters(self, cells: Floats) -> Tensor:
+        return self._tensor(cells).clone().requires_grad_()
+
+    def _result(self, cells: Tensor, soft: Tensor, counts: np.ndarray) -> Fit:
+        fitted = cells.detach().cpu().numpy()
+        return Fit(fitted, soft.cpu().numpy(), self.space.hard(fitted, counts))
+
+
+def _hardening(steps: int) -> list[float]:
+    """Temperatures from soft to hard, in equal ratios."""
+    return [float(t) for t in np.geomspace(SOFT_START, SOFT_END, steps)]
+
+
+def steep_sigmoid(values: Tensor) -> Tensor:
+    """`extremal.penalty.steep_sigmoid`, to be differentiated."""
+    sigmoid = torch.sigmoid(STEEPNESS * (values - 0.5))
+    mask: Tensor = (sigmoid - SIGMOID_FLOOR) / (1 - 2 * SIGMOID_FLOOR)
+    return mask
+
+
+def vecsort(masks: Tensor, ties: torch.Generator) -> Tensor:
+    """Each row of (T, P) in descending order, equal values in random order.
+
+    Without the random order the gradient of a constant mask would follow the order of its pixels.
+    """
+    noise = 1e-4 * torch.rand(masks.shape, generator=ties, device=masks.device)
+    return masks.gather(-1, (masks.detach() + noise).argsort(-1, descending=True))
+
+
+def soft_top(values: Tensor, counts: Tensor, temperature: float) -> Tensor:
+    """`kernels.area.soft_top` of (T, H, W) values, to be differentiated."""
+    mask: Tensor = _SoftTop.apply(values, counts, temperature)  # type: ignore[no-untyped-call]
+    return mask
+
+
+class _SoftTop(torch.autograd.Function):
+    """Its gradient is dm = w(g − ⟨w,g⟩/⟨w,1⟩)/temperature, with w = m(1−m)."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, counts: Tensor, temperature: float) -> Tensor:
+        flat = values.flatten(1)
+        low = flat.amin(1, keepdim=True) - 20 * temperature
+        high = flat.amax(1, keepdim=True) + 20 * temperature
+        wanted = counts[:, None]
+        for _ in range(30):
+            middle = (low + high) / 2
+            excess = torch.sigmoid((flat - middle) / temperature).sum(1, keepdim=True) > wanted
+            low, high = torch.where(excess, middle, low), torch.where(excess, high, middle)
+        mask = torch.sigmoid((flat - (low + high) / 2) / temperature)
+        mask = torch.where(wanted <= 0, 0.0, torch.where(wanted >= flat.shape[1], 1.0, mask))
+        ctx.save_for_backward(mask)
+        ctx.temperature = temperature
+        return mask.reshape(values.shape)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (mask,) = ctx.saved_tensors
+        weight = mask * (1 - mask)
+        flat = gradient.flatten(1)
+        mean = (weight * flat).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp_min(1e-12)
+        return (weight * (flat - mean) / ctx.temperature).reshape(gradient.shape), None, None
