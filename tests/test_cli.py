@@ -1,0 +1,269 @@
+"""The command as a process: exit codes, clean stdout, what is written and what is not."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import jsonschema
+import numpy as np
+import pytest
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def tiem(tmp_path: Path) -> Run:
+    """Run the command in an empty folder."""
+
+    def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "tiemcli", *map(str, arguments)],
+            cwd=tmp_path,
+            env=os.environ | variables,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return run
+
+
+def one_line(stderr: str) -> str:
+    """The error, which is one line, and no traceback."""
+    lines = [line for line in stderr.splitlines() if line.startswith("tiem: ")]
+    assert len(lines) == 1, stderr
+    assert "Traceback" not in stderr
+    return lines[0]
+
+
+QUICK = ("--queries", 60, "--iterations", 3)
+
+
+def test_explain_writes_a_result_and_a_video(
+    tiem: Run, bikes: Path, build_network: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A real clip: the JSON meets its schema, the MP4 has the source's frames, rate and size, and
+    with --format npz the arrays are the exact input and the masks."""
+    done = tiem(
+        "explain", bikes, "-m", build_network(), "-o", "out", "--format", "mp4,json,npz", "--areas",
+        ".1,.3", "--labels", "a,b,c,d,e", *QUICK,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "peak at" in done.stdout
+    result = json.loads((tmp_path / "out/bikes.tiem.json").read_text())
+    jsonschema.validate(result, json.loads(tiem("schema").stdout))
+    assert result["schema"] == "tiem/1"
+    assert result["clip"]["frames"] == 250
+    assert sum(result["temporal"]["importance"]) == pytest.approx(1)
+    assert len(result["temporal"]["windows"]) == 4
+    assert [mask["area"] for mask in result["masks"]] == [0.1, 0.3]
+    assert "assumed: layout NCTHW" in done.stderr
+    with av.open(bikes) as source, av.open(tmp_path / "out/bikes.masked.mp4") as masked:
+        a, b = source.streams.video[0], masked.streams.video[0]
+        assert (a.width, a.height, a.average_rate) == (b.width, b.height, b.average_rate)
+        assert b.codec_context.pix_fmt == "yuv420p"
+        assert sum(1 for _ in masked.decode(b)) == 250
+    arrays = np.load(tmp_path / "out/bikes.tiem.npz")
+    assert arrays["input"].shape == arrays["base"].shape == (1, 3, 4, 12, 16)
+    assert arrays["keep_hard"].shape == arrays["keep_soft"].shape == (2, 4, 12, 16)
+    np.testing.assert_allclose(arrays["importance"], result["temporal"]["importance"])
+    assert arrays["windows"].shape == (10, 4)
+    areas = arrays["keep_hard"].mean(axis=(2, 3))
+    np.testing.assert_allclose(areas[1], result["masks"][1]["frame_areas"], atol=1 / 192)
+    left = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert left == ["bikes.masked.mp4", "bikes.tiem.json", "bikes.tiem.npz"]
+
+
+@pytest.mark.parametrize("backend", ["autograd", "finite-difference"])
+def test_both_backends_from_the_same_command(
+    backend: str, tiem: Run, bikes: Path, build_network: Callable[..., Path]
+) -> None:
+    """--backend alone changes how masks are fitted; --json prints the result and nothing else."""
+    done = tiem(
+        "explain", bikes, "-m", build_network(), "--backend", backend, "--format", "json", "--json",
+        *QUICK,
+    )  # fmt: skip
+    (result,) = json.loads(done.stdout)["results"]
+    assert result["backend"] == backend
+    assert (result["cost"]["backwards"] > 0) == (backend == "autograd")
+    assert result["files"] == {"masked": None, "overlay": None, "report": None, "arrays": None}
+
+
+def test_a_finished_clip_is_not_explained_again(
+    tiem: Run, bikes: Path, build_network: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The same command skips it; another setting, or -f, does not."""
+    command = ("explain", bikes, "-m", build_network(), "--format", "json", *QUICK)
+    tiem(*command)
+    path = tmp_path / "bikes.tiem.json"
+    first = path.stat().st_mtime_ns
+    assert "explained before" in tiem(*command).stdout
+    assert path.stat().st_mtime_ns == first
+    tiem(*command, "--seed", 1)
+    second = path.stat().st_mtime_ns
+    assert second > first
+    tiem(*command, "--seed", 1, "-f")
+    assert path.stat().st_mtime_ns > second
+
+
+def test_a_bad_clip_does_not_stop_the_others(
+    tiem: Run, bikes: Path, build_network: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Its reason is told, in the document too, the rest is explained, and the exit code is 1."""
+    (tmp_path / "text.mp4").write_text("no video")
+    done = tiem(
+        "explain",
+        "text.mp4",
+        bikes,
+        "-m",
+        build_network(),
+        "--format",
+        "json",
+        "--json",
+        "-q",
+        *QUICK,
+    )
+    assert done.returncode == 1
+    assert "text.mp4" in one_line(done.stderr)
+    document = json.loads(done.stdout)
+    assert len(document["results"]) == 1
+    (failure,) = document["failures"]
+    assert failure["path"] == "text.mp4"
+    assert failure["error"]
+    assert failure["hint"]
+
+
+def test_jsonl_prints_a_line_as_each_clip_finishes(
+    tiem: Run, bikes: Path, build_network: Callable[..., Path], tmp_path: Path
+) -> None:
+    """One JSON object a line, results and failures in the order of the clips."""
+    (tmp_path / "text.mp4").write_text("no video")
+    done = tiem(
+        "explain", bikes, "text.mp4", "-m", build_network(), "--format", "json", "--jsonl", *QUICK
+    )
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert first["schema"] == "tiem/1"
+    assert second["path"] == "text.mp4"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "word"),
+    [
+        (("--model", "missing.onnx"), 3, "missing.onnx"),
+        (("--model", "empty.onnx"), 3, "empty"),
+        (("--model", "noise.onnx"), 3, "not an ONNX network"),
+        (("--model", "image.onnx"), 3, "--layout"),
+        (("--target", "dancing", "--labels", "a,b,c,d,e"), 2, "dancing"),
+        (("--target", "7"), 2, "0 to 4"),
+        (("--labels", "a,b"), 3, "2 labels"),
+        (("--area", "0"), 2, "--area 0"),
+        (("--area", "2"), 2, "--area 2"),
+        (("--areas", ".1,x"), 2, "--areas"),
+        (("--areas", ".1", "--area", ".1"), 2, "one of them"),
+        (("--windows", "1,99"), 2, "99"),
+        (("--format", "gif"), 2, "gif"),
+        (("--start", "99"), 1, "--start"),
+        (("--device", "cuda:0"), 3, "cuda"),
+        (("--device", "tpu"), 3, "tpu"),
+        (("--batch-size", "0"), 2, "--batch-size"),
+        (("-o", "file"), 2, "file"),
+        (("--mean", "x"), 2, "--mean"),
+    ],
+)
+def test_a_mistake_is_one_line_with_its_exit_code(
+    options: tuple[str, ...],
+    code: int,
+    word: str,
+    tiem: Run,
+    bikes: Path,
+    build_network: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    """What is wrong and what to do stand in one line, nothing is written, and stdout is empty."""
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    (tmp_path / "noise.onnx").write_bytes(bytes(range(256)) * 40)
+    (tmp_path / "file").write_text("not a folder")
+    build_network("image.onnx", layout="TCHW", batch=None)
+    given = options if "--model" in options else (*options, "--model", build_network())
+    if "--device" in options and options[1] == "cuda:0" and _has_gpu():
+        pytest.skip("this machine has a CUDA device, which comes up")
+    done = tiem("explain", bikes, *given, *QUICK)
+    assert done.returncode == code, done.stderr
+    assert word in one_line(done.stderr)
+    assert done.stdout == ""
+    assert not list(tmp_path.glob("*.json"))
+    assert not list(tmp_path.glob("*.mp4"))
+
+
+def _has_gpu() -> bool:
+    return Path("/dev/nvidia0").exists()
+
+
+def test_options_come_from_flags_then_variables_then_tiem_toml(
+    tiem: Run, bikes: Path, build_network: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Flag > TIEM_* > tiem.toml > default."""
+    (tmp_path / "tiem.toml").write_text('alpha = 0.5\nseed = 3\nbase = "mean"\nformat = "json"\n')
+    done = tiem(
+        "explain", bikes, "-m", build_network(), "--json", "--seed", 5, *QUICK,
+        TIEM_BASE="black", TIEM_SEED="4",
+    )  # fmt: skip
+    (result,) = json.loads(done.stdout)["results"]
+    assert result["settings"]["alpha"] == 0.5
+    assert result["settings"]["base"] == "black"
+    assert result["seed"] == 5
+
+
+def test_a_dry_run_writes_nothing(
+    tiem: Run, bikes: Path, build_network: Callable[..., Path], tmp_path: Path
+) -> None:
+    """-n says what would be explained, and into what."""
+    done = tiem("explain", bikes, "-m", build_network(), "-o", "out", "-n")
+    assert done.stdout == f"{bikes} -> out/bikes.tiem.json\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_clips_of_one_name_are_refused(
+    tiem: Run, bikes: Path, build_network: Callable[..., Path], tmp_path: Path
+) -> None:
+    """They would overwrite each other's result."""
+    done = tiem("explain", bikes, tmp_path / "other" / "bikes.avi", "-m", build_network())
+    assert done.returncode == 2
+    assert "would both write" in one_line(done.stderr)
+
+
+def test_the_demo_finds_what_is_known(tiem: Run, tmp_path: Path) -> None:
+    """At least 60 % of the sample's temporal importance falls on its signature frames."""
+    done = tiem("demo")
+    assert done.returncode == 0, done.stderr
+    found = re.search(r"(\d+)% of the temporal importance", done.stdout)
+    assert found
+    assert int(found[1]) >= 60
+    result = json.loads((tmp_path / "tiem-demo/clip.tiem.json").read_text())
+    with av.open(tmp_path / "tiem-demo/clip.masked.mp4") as masked:
+        stream = masked.streams.video[0]
+        assert Fraction(result["clip"]["fps"]) == stream.average_rate
+        assert sum(1 for _ in masked.decode(stream)) == result["clip"]["frames"] == 96
+
+
+def test_help_needs_nothing_heavy(tiem: Run) -> None:
+    """--help imports neither the runtimes nor the decoders."""
+    code = (
+        "import sys; sys.argv = ['tiem', 'explain', '--help']\n"
+        "from tiemcli.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'onnxruntime', 'onnx', 'cv2', 'av', 'numpy', 'rich.console'}\n"
+        "print('loaded:', sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "--backend" in done.stdout
+    assert "loaded: []" in done.stdout, done.stdout[-200:]

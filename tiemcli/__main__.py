@@ -1,0 +1,5 @@
+"""`python -m tiemcli` is `tiem`."""
+
+from tiemcli.cli import main
+
+main()

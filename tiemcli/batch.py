@@ -1,0 +1,162 @@
+"""Explain clips one after another: a clip that fails does not end the run."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from tiemcli.errors import ClipError, OutputError, TiemError, UsageError
+from tiemcli.explain import Explanation, explain
+from tiemcli.facts import Facts
+from tiemcli.kernels.windows import window_sizes
+from tiemcli.model import load_model
+from tiemcli.outputs import arrays, document, masked_video
+from tiemcli.outputs.atomic import replacing
+from tiemcli.progress import Progress
+from tiemcli.result import Result
+from tiemcli.scorers.network import Network, load_network
+from tiemcli.settings import Settings
+
+
+@dataclass(frozen=True)
+class Request:
+    """All that one command asks for. facts: what the user says of the network. force: explain again
+    what is already explained."""
+
+    clips: tuple[Path, ...]
+    model: Path
+    facts: Facts
+    settings: Settings
+    folder: Path
+    device: str
+    batch_size: int | None
+    force: bool
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A clip without a result, and why."""
+
+    path: Path
+    error: TiemError
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A clip with a result. explanation: None where an earlier run's result still stands."""
+
+    result: Result
+    explanation: Explanation | None
+
+
+def prepare(request: Request) -> Network:
+    """Check all that can be checked without writing, and load the network."""
+    _check_names(request.clips)
+    model = load_model(request.model, request.facts)
+    try:
+        window_sizes(model.sizes["T"], request.settings.window_choice)
+    except ValueError as error:
+        raise UsageError(f"--windows {request.settings.windows}: {error}") from error
+    return load_network(model, request.device, request.batch_size)
+
+
+def run(request: Request, network: Network, progress: Progress) -> Iterator[Finished | Failure]:
+    """Explain the clips in order, each as it is asked for."""
+    _check_folder(request.folder)
+    for path in request.clips:
+        try:
+            yield _finish(path, request, network, progress)
+        except (ClipError, OutputError) as error:
+            yield Failure(path, error)
+
+
+def result_path(clip: Path, folder: Path) -> Path:
+    return folder / f"{clip.stem}.tiem.json"
+
+
+def _finish(path: Path, request: Request, network: Network, progress: Progress) -> Finished:
+    settings = request.settings
+    sha256 = _sha256(path)
+    fingerprint = settings.fingerprint(
+        sha256, network.model.sha256, request.facts.model_dump_json(exclude_none=True)
+    )
+    target = result_path(path, request.folder)
+    earlier = None if request.force else _earlier(target)
+    if earlier is not None and earlier.fingerprint == fingerprint:
+        return Finished(earlier, None)
+    explanation = explain(path, network, settings, progress)
+    files = _write_files(explanation, target, settings)
+    result = document.describe(explanation, fingerprint, sha256, files)
+    with replacing(target) as part:
+        part.write_text(result.to_json() + "\n", encoding="utf-8")
+    return Finished(result, explanation)
+
+
+def _write_files(explanation: Explanation, target: Path, settings: Settings) -> dict[str, str]:
+    """Write what was asked for beside the result; the names by kind."""
+    files = {}
+    stem = target.name.removesuffix(".tiem.json")
+    if "mp4" in settings.formats:
+        kind = "masked" if settings.style == "mask" else "overlay"
+        files[kind] = f"{stem}.{'masked' if settings.style == 'mask' else settings.style}.mp4"
+        source = explanation.source
+        timeline = source.timeline
+        masked_video.write(
+            target.with_name(files[kind]),
+            timeline,
+            source.sampled,
+            explanation.shown.fit.hard,
+            style=settings.style,
+            importance=explanation.temporal.importance,
+            view=explanation.network.model.preprocessing.view(timeline.width, timeline.height),
+        )
+    if "npz" in settings.formats:
+        files["arrays"] = f"{stem}.tiem.npz"
+        arrays.write(target.with_name(files["arrays"]), explanation)
+    return files
+
+
+def _earlier(target: Path) -> Result | None:
+    """The result of an earlier run, if it is whole and its files are still there."""
+    try:
+        result = Result.model_validate(json.loads(target.read_text(encoding="utf-8")))
+    except (OSError, ValueError, ValidationError):
+        return None
+    names = result.files.model_dump(exclude_none=True).values()
+    return result if all(target.with_name(name).exists() for name in names) else None
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise ClipError(f"{path}: no such file", "check the clip's path") from None
+    except OSError as error:
+        raise ClipError(f"{path}: {error.strerror}", "give a video file") from error
+
+
+def _check_names(clips: Sequence[Path]) -> None:
+    stems: dict[str, Path] = {}
+    for clip in clips:
+        other = stems.setdefault(clip.stem, clip)
+        if other != clip:
+            raise UsageError(
+                f"{other} and {clip} would both write {clip.stem}.tiem.json",
+                "explain them into different folders with -o",
+            )
+
+
+def _check_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"cannot write into {folder}: {error.strerror}", "choose another folder with -o"
+        ) from error

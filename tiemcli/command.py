@@ -1,0 +1,148 @@
+"""What each command does, once its options are read."""
+
+import json
+from dataclasses import asdict, dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+from tiemcli.batch import Failure, Finished, Request, prepare, result_path, run
+from tiemcli.errors import UsageError
+from tiemcli.result import Result
+from tiemcli.settings import Settings
+from tiemcli.terminal import Terminal, print_demo, print_error, print_result, print_whitebox
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Talk:
+    """How a command speaks. json, jsonl: stdout is a document, or a line a clip."""
+
+    json: bool = False
+    jsonl: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+
+def parse_areas(area: float | None, areas: str | None) -> tuple[float, ...] | None:
+    """--area or --areas as shares, None if neither is given."""
+    if area is not None and areas is not None:
+        raise UsageError("--area and --areas are both given", "give one of them")
+    if areas is None:
+        return None if area is None else (area,)
+    try:
+        return tuple(sorted({float(part) for part in areas.split(",")}))
+    except ValueError:
+        raise UsageError(f"--areas {areas}", "give shares such as .05,.1,.2") from None
+
+
+def parse_batch_size(text: str) -> int | None:
+    """--batch-size, None for auto."""
+    if text == "auto":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise UsageError(f"--batch-size {text}", "give auto or a number of clips")
+    return int(text)
+
+
+def explain(request: Request, talk: Talk, dry_run: bool) -> int:
+    """Explain the clips, tell the outcome, and return the exit code."""
+    network = prepare(request)
+    if dry_run:
+        for clip in request.clips:
+            print(f"{clip} -> {result_path(clip, request.folder)}")
+        return 0
+    results: list[Result] = []
+    failures: list[Failure] = []
+    with Terminal(quiet=talk.quiet) as terminal:
+        if network.notes:
+            terminal.note(f"assumed: {'; '.join(network.notes)}")
+        try:
+            for outcome in run(request, network, terminal):
+                terminal.close()
+                if isinstance(outcome, Failure):
+                    failures.append(outcome)
+                    print_error(outcome.error)
+                else:
+                    results.append(outcome.result)
+                    _tell(outcome, request.folder, talk, terminal)
+                if talk.jsonl:
+                    print(json.dumps(_record(outcome)), flush=True)
+        except KeyboardInterrupt:
+            terminal.note("interrupted: finished clips are kept, the same command goes on")
+            return INTERRUPTED
+    if talk.json:
+        document = {
+            "results": [json.loads(result.to_json()) for result in results],
+            "failures": [_record(failure) for failure in failures],
+        }
+        print(json.dumps(document, indent=2))
+    return 1 if failures else 0
+
+
+def _tell(finished: Finished, folder: Path, talk: Talk, terminal: Terminal) -> None:
+    result = finished.result
+    for warning in result.warnings:
+        terminal.note(f"warning: {warning}", "yellow")
+    if result.backend == "finite-difference" and result.settings["backend"] == "auto":
+        terminal.note(f"no gradients, queries instead: {result.backend_reason}")
+    if talk.verbose:
+        spent = ", ".join(f"{stage} {seconds} s" for stage, seconds in result.cost.seconds.items())
+        terminal.note(f"{', '.join(result.model.providers)}; {spent}")
+    if not (talk.json or talk.jsonl or talk.quiet):
+        print_result(result, folder, kept=finished.explanation is None)
+
+
+def _record(outcome: Finished | Failure) -> dict[str, Any]:
+    if isinstance(outcome, Finished):
+        record: dict[str, Any] = json.loads(outcome.result.to_json())
+        return record
+    return {
+        "path": str(outcome.path),
+        "error": outcome.error.message,
+        "hint": outcome.error.hint,
+    }
+
+
+def demo(folder: Path, backend: Any) -> int:
+    """Explain the sample and say how much of the importance falls on its signature frames."""
+    from tiemcli.facts import Facts
+
+    with as_file(files("tiemcli.samples")) as samples:
+        truth = json.loads((samples / "truth.json").read_text(encoding="utf-8"))
+        request = Request(
+            clips=(samples / truth["clip"],),
+            model=samples / truth["network"],
+            facts=Facts(),
+            settings=Settings(backend=backend),
+            folder=folder,
+            device="auto",
+            batch_size=None,
+            force=True,
+        )
+        network = prepare(request)
+        with Terminal(quiet=False) as terminal:
+            (outcome,) = run(request, network, terminal)
+    if isinstance(outcome, Failure):
+        raise outcome.error
+    print_result(outcome.result, folder, kept=False)
+    print_demo(outcome.result, truth)
+    return 0
+
+
+def schema() -> None:
+    """Print the JSON Schema of a result."""
+    print(json.dumps(Result.model_json_schema(by_alias=True), indent=2))
+
+
+def whitebox(seeds: int, queries: int, as_json: bool) -> None:
+    """Run the white-box benchmark and print its rows."""
+    from tiemcli.bench.whitebox import run_whitebox
+
+    with Terminal(quiet=False) as terminal:
+        rows = list(run_whitebox(seeds, queries, terminal.note))
+    if as_json:
+        print(json.dumps({"rows": [asdict(row) for row in rows]}, indent=2))
+    else:
+        print_whitebox(rows)

@@ -1,0 +1,129 @@
+"""The JSON result, schema `tiem/1`: what others script against."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ClipRecord(_Document):
+    """The source. frames: counted by decoding. timestamps: of the sampled frames, in seconds."""
+
+    path: str
+    sha256: str
+    frames: Count
+    fps: Annotated[str, Field(pattern=r"^\d+/\d+$")]
+    width: Count
+    height: Count
+    sampled_frames: list[Count]
+    timestamps: list[float]
+
+
+class ModelRecord(_Document):
+    """The network. assumed: what neither the file nor the user said, a line each."""
+
+    path: str
+    sha256: str
+    input: str
+    layout: str
+    output: str
+    output_kind: Literal["logits", "probabilities", "value"]
+    providers: list[str]
+    assumed: list[str]
+
+
+class TargetRecord(_Document):
+    """What is explained: the output's index, its label if known, and Φ of the whole clip."""
+
+    index: Count
+    label: str | None
+    score: float
+
+
+class BaseRecord(_Document):
+    """What stands where the clip is hidden, and Φ of it alone."""
+
+    kind: Literal["blur", "black", "mean"]
+    score: float
+
+
+class WindowRecord(_Document):
+    """The windows of one size, in order of their first frame. variation: θ (Eq. 3)."""
+
+    size: Annotated[int, Field(ge=1)]
+    valid: bool
+    degenerate: bool
+    drop: list[float]
+    importance: list[Share]
+    variation: float
+
+
+class TemporalRecord(_Document):
+    """The time importance score of each sampled frame (Eq. 4), summing to 1."""
+
+    importance: list[Share]
+    alpha: float
+    aggregate: Literal["mean", "nnls"]
+    base: BaseRecord
+    degenerate: bool
+    windows: list[WindowRecord]
+
+
+class MaskRecord(_Document):
+    """One mask. area: asked for, of the clip. frame_areas: of each sampled frame (Eq. 5). score: Φ
+    under the hard mask. smallest: the smallest area whose score is enough (Eq. 6)."""
+
+    area: Share
+    effective_area: Share
+    frame_areas: list[Share]
+    score: float
+    smallest: bool
+
+
+class CostRecord(_Document):
+    """What it took: clips run through the network, gradients, and seconds by stage."""
+
+    forwards: Count
+    backwards: Count
+    seconds: dict[str, float]
+
+
+class FilesRecord(_Document):
+    """What was written beside this document, by name."""
+
+    masked: str | None = None
+    overlay: str | None = None
+    report: str | None = None
+    arrays: str | None = None
+
+
+class Result(_Document):
+    """Which moments and which pixels made a network answer as it does, for one clip."""
+
+    schema_: Literal["tiem/1"] = Field(default="tiem/1", alias="schema")
+    fingerprint: str
+    created: str
+    versions: dict[str, str]
+    warnings: list[str]
+    clip: ClipRecord
+    model: ModelRecord
+    target: TargetRecord
+    base: BaseRecord
+    method: str
+    backend: Literal["autograd", "finite-difference"]
+    backend_reason: str
+    seed: int
+    settings: dict[str, Any]
+    temporal: TemporalRecord
+    masks: list[MaskRecord]
+    cost: CostRecord
+    files: FilesRecord
+
+    def to_json(self, indent: int | None = 2) -> str:
+        return self.model_dump_json(by_alias=True, indent=indent)

@@ -1,0 +1,84 @@
+"""Everything that can be asked of an explanation, checked once."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from tiemcli.errors import UsageError
+
+Style = Literal["mask", "overlay", "heat", "side-by-side"]
+
+FORMATS = ("mp4", "json", "npz")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to explain, apart from the clip and the network. Defaults and ranges stand here alone.
+
+    target: index or label, None for the network's first answer. areas: shares of the clip to keep,
+    in (0, 1]. target_score: Φ0 of Eq. 6; None is `ENOUGH` of Φ(X). windows: auto, all, dyadic or
+    sizes. start, end: seconds. stride: source frames between sampled ones.
+    Raises UsageError for a value out of its range.
+    """
+
+    target: str | None = None
+    method: Literal["tiem"] = "tiem"
+    backend: Literal["auto", "autograd", "finite-difference"] = "auto"
+    areas: tuple[float, ...] | None = None
+    target_score: float | None = None
+    alpha: float = 0.8
+    windows: str = "auto"
+    tis_aggregate: Literal["mean", "nnls"] = "mean"
+    base: Literal["blur", "black", "mean"] = "blur"
+    window_base: Literal["blur", "black", "mean"] = "black"
+    constraint: Literal["exact", "penalty"] = "exact"
+    iterations: int | None = None
+    queries: int = 2000
+    estimator: Literal["gp-nes", "spsa", "central"] = "gp-nes"
+    sampling: Literal["uniform", "center"] = "uniform"
+    stride: int | None = None
+    start: float | None = None
+    end: float | None = None
+    style: Style = "mask"
+    formats: tuple[str, ...] = ("mp4", "json")
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for area in self.areas or ():
+            _require(0 < area <= 1, "area", area, "an area is a share of the clip, in (0, 1]")
+        _require(self.areas != (), "areas", "", "give at least one area")
+        _require(0 <= self.alpha < 1, "alpha", self.alpha, "alpha is at least 0 and below 1")
+        _require((self.iterations or 1) >= 1, "iterations", self.iterations, "at least 1")
+        _require(self.queries >= 2, "queries", self.queries, "at least 2")
+        _require(0 <= self.seed < 2**63, "seed", self.seed, "a seed is 0 or more")
+        unknown = sorted(set(self.formats) - set(FORMATS))
+        _require(not unknown, "format", ",".join(unknown), f"choose from {', '.join(FORMATS)}")
+        self.window_choice  # noqa: B018  raises for a bad list
+
+    @property
+    def window_choice(self) -> str | tuple[int, ...]:
+        """The windows as `kernels.windows.window_sizes` takes them."""
+        if self.windows in ("auto", "all", "dyadic"):
+            return self.windows
+        try:
+            return tuple(int(size) for size in self.windows.split(","))
+        except ValueError:
+            raise UsageError(
+                f"--windows {self.windows}", "give all, dyadic or sizes such as 1,2,4"
+            ) from None
+
+    def to_record(self) -> dict[str, Any]:
+        """The settings as JSON holds them."""
+        record: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return record
+
+    def fingerprint(self, clip_sha256: str, model_sha256: str, facts: str) -> str:
+        """One hash of all that decides a result, by which a finished clip is recognised."""
+        record = json.dumps([self.to_record(), clip_sha256, model_sha256, facts], sort_keys=True)
+        return hashlib.sha256(record.encode()).hexdigest()
+
+
+def _require(met: bool, flag: str, value: object, hint: str) -> None:
+    if not met:
+        raise UsageError(f"--{flag} {value}".rstrip(), hint)
