@@ -9,7 +9,13 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from tiemcli.extremal import SMALLEST_PROBABILITY, Constraint, Fit, MaskSpace, Objective, Progress
-from tiemcli.extremal.penalty import AREA_WEIGHT, REWARD_WEIGHT, SIGMOID_FLOOR, STEEPNESS
+from tiemcli.extremal.penalty import (
+    AREA_GROWTH,
+    AREA_WEIGHT,
+    REWARD_WEIGHT,
+    SIGMOID_FLOOR,
+    STEEPNESS,
+)
 from tiemcli.gradients import Differentiable
 from tiemcli.kernels.area import sorted_template
 from tiemcli.kernels.arrays import Doubles, Floats
@@ -114,11 +120,12 @@ class AutogradFitter:
         ties.manual_seed(int(self.random.integers(2**62)))
         cells = self._parameters(np.ones(self.space.cells, np.float32) if start is None else start)
         optimiser = torch.optim.Adam([cells], lr=PENALTY_RATE)
-        for _ in range(self.budget(start is not None)):
+        for step in range(self.budget(start is not None)):
             mask = steep_sigmoid(self._values(cells))
             distance = (vecsort(mask.reshape(frames, -1), ties) - template).square().mean()
             reward = self.clip.reward(mask, self.target, self.objective)
-            self._ascend(optimiser, REWARD_WEIGHT * reward - AREA_WEIGHT * distance)
+            area_weight = AREA_WEIGHT * AREA_GROWTH**step
+            self._ascend(optimiser, REWARD_WEIGHT * reward - area_weight * distance)
             with torch.no_grad():
                 cells.clamp_(0, 1)
             progress(1)
@@ -128,7 +135,7 @@ class AutogradFitter:
 
     def _ascend(self, optimiser: torch.optim.Optimizer, gain: Tensor) -> None:
         optimiser.zero_grad()
-        (-gain).backward()  # type: ignore[no-untyped-call]
+        (-gain).backward()
         optimiser.step()
         self.clip.backwards += 1
 
@@ -170,7 +177,7 @@ def vecsort(masks: Tensor, ties: torch.Generator) -> Tensor:
 
 def soft_top(values: Tensor, counts: Tensor, temperature: float) -> Tensor:
     """`kernels.area.soft_top` of (T, H, W) values, to be differentiated."""
-    mask: Tensor = _SoftTop.apply(values, counts, temperature)  # type: ignore[no-untyped-call]
+    mask: Tensor = _SoftTop.apply(values, counts, temperature)
     return mask
 
 

@@ -34,8 +34,8 @@ STEP, TEMPERATURES = 0.3, (0.5, 0.05)
 SPSA_PAIRS, SPSA_RATE = 8, 0.05
 CENTRAL_BLOCK, CENTRAL_RATE = 32, 0.4
 FINAL_TEMPERATURE = 0.02
-# Under the penalty a mask is made of cells in about [0, 1].
-PENALTY_CENTRE, PENALTY_SPREAD = 0.5, 0.25
+# Eq. 7's mask is made of values in about [0, 1], the search's are about 0 with deviation 1.
+PENALTY_CENTRE, PENALTY_SPREAD = 0.5, 0.1
 
 Gain = Callable[[Floats, float], Doubles]
 
@@ -108,8 +108,6 @@ class FiniteDifferenceFitter:
             progress(len(part))
         fitted = cells.copy()
         fitted[free] = kernel_ridge(random, np.concatenate(gains), free.astype(np.float64))
-        if self.constraint == "penalty":
-            fitted[free] = PENALTY_CENTRE + PENALTY_SPREAD * fitted[free]
         return fitted
 
     def _gain(self, counts: Ints, progress: Progress) -> Gain:
@@ -119,7 +117,7 @@ class FiniteDifferenceFitter:
 
         def gain(cells: Floats, temperature: float) -> Doubles:
             if self.constraint == "penalty":
-                masks = steep_sigmoid(self.space.upsampling(cells))
+                masks = self._penalty_masks(cells)
                 distance = area_distance(masks, template) * AREA_WEIGHT / REWARD_WEIGHT
             elif temperature > 0:
                 masks = soft_top(self.space.upsampling(cells), counts, temperature)
@@ -134,10 +132,12 @@ class FiniteDifferenceFitter:
         return gain
 
     def _soft(self, cells: Floats, counts: Ints) -> Floats:
-        values = self.space.upsampling(cells)
         if self.constraint == "penalty":
-            return steep_sigmoid(values)
-        return soft_top(values, counts, FINAL_TEMPERATURE)
+            return self._penalty_masks(cells)
+        return soft_top(self.space.upsampling(cells), counts, FINAL_TEMPERATURE)
+
+    def _penalty_masks(self, cells: Floats) -> Floats:
+        return steep_sigmoid(PENALTY_CENTRE + PENALTY_SPREAD * self.space.upsampling(cells))
 
 
 def _evolve(

@@ -124,5 +124,5 @@ class _StraightThrough(torch.autograd.Function):
 
 def straight_through(function: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
     """`function(value)`, with the gradient of the identity: rounding has none of its own."""
-    result: Tensor = _StraightThrough.apply(value, function)  # type: ignore[no-untyped-call]
+    result: Tensor = _StraightThrough.apply(value, function)
     return result

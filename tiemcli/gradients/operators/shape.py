@@ -78,7 +78,7 @@ def split(node: Node, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor,
 
 @register("Expand")
 def expand(node: Node, x: Tensor, target: Tensor) -> Tensor:
-    both: torch.Size = torch.broadcast_shapes(x.shape, integers(target))  # type: ignore[no-untyped-call]
+    both: torch.Size = torch.broadcast_shapes(x.shape, integers(target))
     return x.expand(both)
 
 

@@ -1,0 +1,114 @@
+"""What is installed, what imports what, and what works without torch."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+import venv
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PLACES = {"tiemcli": "tiemcli", "kernels": "tiemcli.kernels", "exporters": "tiemcli.exporters"}
+# Where torch may be imported: the interpreter, the backend that runs it, and what makes networks.
+TORCH = ("tiemcli.gradients", "tiemcli.extremal.autograd", "tiemcli.exporters", "tiemcli.samples")
+
+
+def modules(root: Path) -> Iterator[tuple[str, Path]]:
+    """Every module of the package with its file."""
+    for folder, package in (PLACES | {"samples": "tiemcli.samples"}).items():
+        for path in sorted((root / folder).rglob("*.py")):
+            parts = path.relative_to(root / folder).with_suffix("").parts
+            name = ".".join((package, *parts)).removesuffix(".__init__")
+            yield name, path
+
+
+def imports(path: Path, *, top_level: bool = False) -> set[str]:
+    """The modules that a file imports, or those that importing it would import."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = tree.body if top_level else list(ast.walk(tree))
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def within(name: str, places: tuple[str, ...]) -> bool:
+    return any(name == place or name.startswith(f"{place}.") for place in places)
+
+
+def test_every_package_folder_is_listed(root: Path) -> None:
+    """An unlisted folder imports in an editable install and is missing from the wheel."""
+    listed = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = {name for name, path in modules(root) if path.name == "__init__.py"}
+    assert set(listed) == found
+
+
+def test_kernels_depend_on_numpy_and_onnx_alone(root: Path) -> None:
+    """The arithmetic knows nothing of the program around it."""
+    allowed = (*sys.stdlib_module_names, "numpy", "onnx", "tiemcli.kernels")
+    for name, path in modules(root):
+        if within(name, ("tiemcli.kernels",)):
+            assert all(within(i, allowed) for i in imports(path)), name
+
+
+def test_torch_is_imported_in_its_places_only(root: Path) -> None:
+    """Elsewhere it may be asked for inside a function that copes with its absence."""
+    for name, path in modules(root):
+        if not within(name, TORCH):
+            outer = imports(path, top_level=True)
+            assert not any(within(i, ("torch", "torchvision")) for i in outer), name
+
+
+def test_imports_run_one_way(root: Path) -> None:
+    """cli → explain → extremal, temporal → scorers → kernels; exporters from no one."""
+    layers = {
+        "tiemcli.scorers": (
+            "tiemcli.extremal",
+            "tiemcli.temporal",
+            "tiemcli.explain",
+            "tiemcli.batch",
+        ),
+        "tiemcli.temporal": ("tiemcli.extremal", "tiemcli.explain", "tiemcli.batch"),
+        "tiemcli.extremal": ("tiemcli.explain", "tiemcli.batch", "tiemcli.outputs"),
+        "tiemcli.gradients": ("tiemcli.extremal", "tiemcli.scorers", "tiemcli.explain"),
+        "tiemcli.explain": ("tiemcli.batch", "tiemcli.outputs", "tiemcli.terminal"),
+        "tiemcli.outputs": ("tiemcli.batch", "tiemcli.terminal", "tiemcli.cli"),
+        "tiemcli": ("tiemcli.exporters",),
+    }
+    for name, path in modules(root):
+        for place, above in layers.items():
+            if within(name, (place,)) and not within(
+                name, ("tiemcli.exporters", "tiemcli.samples")
+            ):
+                wrong = {i for i in imports(path) if within(i, above)}
+                assert not wrong, f"{name} imports {wrong}"
+
+
+@pytest.mark.slow
+def test_all_but_gradients_works_without_torch(root: Path, tmp_path: Path) -> None:
+    """In a fresh environment with the base package alone every module but those of gradients and
+    export imports, help prints, and the demo explains its clip by queries."""
+    folder = tmp_path / "venv"
+    venv.create(folder, with_pip=True)
+    binaries = folder / ("Scripts" if sys.platform == "win32" else "bin")
+
+    def run(*command: object) -> str:
+        words = [str(word) for word in command]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    run(binaries / "pip", "install", "--quiet", root)
+    names = [name for name, _ in modules(root) if not within(name, (*TORCH, "tiemcli.__main__"))]
+    code = f"import importlib\nfor name in {names}:\n    importlib.import_module(name)\n"
+    run(binaries / "python", "-c", code)
+    run(binaries / "python", "-c", "import importlib.util as u; assert not u.find_spec('torch')")
+    for command in ((), ("explain",), ("demo",), ("schema",), ("bench",), ("bench", "whitebox")):
+        assert "Usage" in run(binaries / "tiem", *command, "--help")
+    assert "temporal importance falls there" in run(binaries / "tiem", "demo")
+    assert '"backend": "finite-difference"' in (tmp_path / "tiem-demo/clip.tiem.json").read_text()
