@@ -267,3 +267,13 @@ def test_help_needs_nothing_heavy(tiem: Run) -> None:
     )
     assert "--backend" in done.stdout
     assert "loaded: []" in done.stdout, done.stdout[-200:]
+
+
+def test_the_readme_names_every_command_and_option(tiem: Run, root: Path) -> None:
+    """What --help lists is in the README."""
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    listed = tiem("--help").stdout.partition("Commands:")[2]
+    for command in re.findall(r"^  (\w+)", listed, re.MULTILINE):
+        assert f"tiem {command}" in readme
+    options = set(re.findall(r"--[a-z-]+", tiem("explain", "--help").stdout))
+    assert not {option for option in options - {"--help"} if option not in readme}

@@ -116,9 +116,8 @@ def facts_from_flags(values: Mapping[str, Any]) -> Facts:
     except (ValidationError, OSError, ValueError) as error:
         name, reason = _complaint(error)
         flag = name.replace("_", "-")
-        raise UsageError(
-            f"--{flag} {given.get(name, '')}: {reason}", "see tiem explain --help"
-        ) from error
+        hint = "the folder for results is -o" if name == "output" else "see tiem explain --help"
+        raise UsageError(f"--{flag} {given.get(name, '')}: {reason}", hint) from error
 
 
 def facts_beside(model: Path) -> Facts:
