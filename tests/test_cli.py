@@ -14,6 +14,8 @@ import jsonschema
 import numpy as np
 import pytest
 
+from tiemcli.scorers.session import has_cuda
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -192,7 +194,7 @@ def test_a_mistake_is_one_line_with_its_exit_code(
     (tmp_path / "file").write_text("not a folder")
     build_network("image.onnx", layout="TCHW", batch=None)
     given = options if "--model" in options else (*options, "--model", build_network())
-    if "--device" in options and options[1] == "cuda:0" and _has_gpu():
+    if "--device" in options and options[1] == "cuda:0" and has_cuda():
         pytest.skip("this machine has a CUDA device, which comes up")
     done = tiem("explain", bikes, *given, *QUICK)
     assert done.returncode == code, done.stderr
@@ -200,10 +202,6 @@ def test_a_mistake_is_one_line_with_its_exit_code(
     assert done.stdout == ""
     assert not list(tmp_path.glob("*.json"))
     assert not list(tmp_path.glob("*.mp4"))
-
-
-def _has_gpu() -> bool:
-    return Path("/dev/nvidia0").exists()
 
 
 def test_options_come_from_flags_then_variables_then_tiem_toml(

@@ -6,10 +6,11 @@ import numpy as np
 import onnx
 import pytest
 
+from tiemcli.axes import infer_layout
 from tiemcli.errors import ModelError, UsageError
 from tiemcli.exporters import metadata
 from tiemcli.facts import Facts, facts_from_flags
-from tiemcli.model import infer_layout, load_model
+from tiemcli.model import load_model
 from tiemcli.preprocess import Preprocessing
 
 

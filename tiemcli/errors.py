@@ -1,5 +1,7 @@
 """What a user can get wrong: one line that says what happened, one hint that says what to type."""
 
+import re
+
 
 class TiemError(Exception):
     """The root of every error that is the input's fault, not the program's.
@@ -45,3 +47,9 @@ class DeviceError(TiemError):
     """A device that was asked for and does not come up."""
 
     exit_code = 3
+
+
+def first_line(error: BaseException) -> str:
+    """What a person can use of a library's error: one line, without ONNX Runtime's preamble."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)[:300]

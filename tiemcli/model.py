@@ -1,22 +1,19 @@
 """Read somebody's ONNX file and settle how it is fed and read, or say which flag would settle it."""
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
+from tiemcli.axes import dims_of, folded_batch, infer_layout, settle_sizes
 from tiemcli.errors import ModelError
 from tiemcli.facts import Facts, facts_beside, facts_in_metadata
 from tiemcli.kernels.arrays import Floats
 from tiemcli.kernels.layout import to_layout
+from tiemcli.model_file import read_network
 from tiemcli.preprocess import Preprocessing
-
-Dims = tuple[int | None, ...]
 
 _INPUT_TYPES: dict[int, type[np.generic]] = {
     TensorProto.FLOAT: np.float32,
@@ -69,11 +66,11 @@ class Model:
 
 def load_model(path: Path, said: Facts) -> Model:
     """Read a network; `said` are the user's own facts. Raises ModelError."""
-    proto, sha256 = _read(path)
+    proto, sha256 = read_network(path)
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
     facts = said.over(facts_beside(path)).over(facts_in_metadata(metadata))
     source = _video_input(proto)
-    dims = _dims(source)
+    dims = dims_of(source)
     assumed: list[str] = []
     layout = facts.layout or infer_layout(dims, facts, source.name, assumed)
     if len(layout) != len(dims):
@@ -81,7 +78,7 @@ def load_model(path: Path, said: Facts) -> Model:
             f"layout {layout} has {len(layout)} axes, the network's input {source.name!r} {len(dims)}",
             "give another --layout",
         )
-    sizes = _sizes(layout, dims, facts)
+    sizes = settle_sizes(layout, dims, facts)
     channels = sizes["C"]
     if facts.color is None and channels == 3:
         assumed.append("color rgb")
@@ -100,7 +97,7 @@ def load_model(path: Path, said: Facts) -> Model:
         mean=_per_channel("mean", facts.mean or (0.0,), channels),
         std=_per_channel("std", facts.std or (1.0,), channels),
     )
-    batch = dims[layout.index("N")] if "N" in layout else _folded_batch(dims[0], sizes["T"])
+    batch = dims[layout.index("N")] if "N" in layout else folded_batch(dims[0], sizes["T"])
     return Model(
         path=path,
         sha256=sha256,
@@ -117,26 +114,6 @@ def load_model(path: Path, said: Facts) -> Model:
         labels=facts.labels or (),
         assumed=tuple(assumed),
     )
-
-
-def _read(path: Path) -> tuple[onnx.ModelProto, str]:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise ModelError(
-            f"{path}: no such file", "give the network's ONNX file to --model"
-        ) from None
-    except OSError as error:
-        raise ModelError(f"{path}: {error.strerror}", "give an ONNX file to --model") from error
-    if not content:
-        raise ModelError(f"{path}: the file is empty", "export or copy the network again")
-    try:
-        proto = onnx.load_model_from_string(content)
-    except DecodeError:
-        proto = onnx.ModelProto()
-    if not proto.graph.node or not proto.opset_import:
-        raise ModelError(f"{path}: not an ONNX network", "export it to ONNX first") from None
-    return proto, hashlib.sha256(content).hexdigest()
 
 
 def _video_input(proto: onnx.ModelProto) -> onnx.ValueInfoProto:
@@ -157,95 +134,6 @@ def _video_input(proto: onnx.ModelProto) -> onnx.ValueInfoProto:
             "is this a video classifier?",
         )
     return source
-
-
-def _dims(value: onnx.ValueInfoProto) -> Dims:
-    return tuple(d.dim_value or None for d in value.type.tensor_type.shape.dim)
-
-
-def _shown(dims: Dims) -> str:
-    return "[" + ", ".join("?" if d is None else str(d) for d in dims) + "]"
-
-
-def infer_layout(dims: Dims, facts: Facts, name: str, assumed: list[str]) -> str:
-    """The layout that the dimensions tell, or ModelError naming --layout.
-
-    The channel axis is the one of 3, or else of 1; of the other three the time axis is the one of
-    --frames, or the odd one out of a square frame, or the shortest, or else the first.
-    """
-    wanted = f"give --layout, for instance NCTHW, for input {name!r} of shape {_shown(dims)}"
-    if len(dims) == 4 and (facts.frames or 0) > 1 and dims[1] in (1, 3):
-        assumed.append("layout TCHW (the batch holds N·T frames)")
-        return "TCHW"
-    if len(dims) != 5:
-        raise ModelError(
-            f"the network's input {name!r} has shape {_shown(dims)}; a video has five axes",
-            "an image network that takes the frames as its batch needs --frames; otherwise "
-            "give --layout",
-        )
-    channels = [axis for axis in (1, 2, 4) if dims[axis] == 3]
-    channels = channels or [axis for axis in (1, 2, 4) if dims[axis] == 1]
-    if len(channels) != 1:
-        raise ModelError("the network's channel axis cannot be told", wanted)
-    (channel,) = channels
-    rest = [axis for axis in range(1, 5) if axis != channel]
-    time = _time_axis(dims, rest, facts)
-    letters = {0: "N", channel: "C", time: "T"}
-    height, width = (axis for axis in rest if axis != time)
-    letters |= {height: "H", width: "W"}
-    layout = "".join(letters[axis] for axis in range(5))
-    assumed.append(f"layout {layout}")
-    return layout
-
-
-def _time_axis(dims: Dims, axes: Sequence[int], facts: Facts) -> int:
-    matching = [axis for axis in axes if dims[axis] == facts.frames]
-    if facts.frames is not None and len(matching) == 1:
-        return matching[0]
-    known = [dims[axis] for axis in axes]
-    if None in known:
-        return axes[0]
-    odd = [axis for axis in axes if known.count(dims[axis]) == 1]
-    if len(odd) == 1:
-        return odd[0]
-    return min(axes, key=lambda axis: dims[axis] or 0)
-
-
-def _sizes(layout: str, dims: Dims, facts: Facts) -> dict[str, int]:
-    """C, T, H and W, from the file where it fixes them and from the facts where it does not."""
-    fixed: dict[str, int | None] = {"C": 1, **dict(zip(layout, dims, strict=True))}
-    height, width = facts.size or (None, None)
-    told = {"C": {"gray": 1, "rgb": 3, "bgr": 3}.get(facts.color or ""), "T": facts.frames}
-    told |= {"H": height, "W": width}
-    if "N" not in layout:
-        fixed["T"] = facts.frames or fixed["T"]
-    flags = {"C": "--color", "T": "--frames", "H": "--size", "W": "--size"}
-    sizes = {}
-    for letter, flag in flags.items():
-        size, wish = fixed[letter], told[letter]
-        if size is None and wish is None:
-            raise ModelError(f"the network leaves {letter} of {layout} open", f"give {flag}")
-        if size is not None and wish is not None and size != wish:
-            raise ModelError(
-                f"the network fixes {letter} at {size}, not {wish}", f"leave out {flag}"
-            )
-        sizes[letter] = size or wish or 0
-    if sizes["C"] not in (1, 3):
-        raise ModelError(
-            f"the network takes {sizes['C']} channels; a video has 1 or 3", "check --layout"
-        )
-    return sizes
-
-
-def _folded_batch(first: int | None, frames: int) -> int | None:
-    """How many clips a fixed leading axis of N·T frames holds."""
-    if first is None:
-        return None
-    if first % frames:
-        raise ModelError(
-            f"{first} stacked frames are no multiple of {frames}", "give another --frames"
-        )
-    return first // frames
 
 
 def _scale(facts: Facts, element_type: int, assumed: list[str]) -> float:

@@ -7,14 +7,14 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from tiemcli.errors import ModelError
+from tiemcli.errors import ModelError, first_line
 from tiemcli.kernels.arrays import Doubles, Floats
 from tiemcli.kernels.free_batch import free_batch
 from tiemcli.kernels.fuse import OutputKind, Port, fuse
 from tiemcli.model import Model
 from tiemcli.scorers.batching import Batching
 from tiemcli.scorers.fused import FusedScorer
-from tiemcli.scorers.session import first_line, fold_constants, make_session
+from tiemcli.scorers.session import fold_constants, make_session
 
 # The largest difference, in units of the outputs' range, that a rewritten graph may show.
 TOLERANCE = 1e-4

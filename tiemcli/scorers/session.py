@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import os
-import re
 import sys
 import tempfile
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import onnx
 import onnxruntime as ort
 
-from tiemcli.errors import DeviceError, ModelError
+from tiemcli.errors import DeviceError, ModelError, first_line
 
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
@@ -30,7 +29,7 @@ def make_session(
     """
     ort.set_default_logger_severity(_ONLY_FATAL)
     options = _options(folder, threads)
-    providers = _providers(device)
+    providers = providers_for(device)
     try:
         session = ort.InferenceSession(
             model.SerializeToString(), options, providers=providers, enable_fallback=0
@@ -76,12 +75,6 @@ def _options(folder: Path, threads: int = 0) -> ort.SessionOptions:
     return options
 
 
-def first_line(error: BaseException) -> str:
-    """The part of a runtime's error that a person can use: one line, without its preamble."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)[:300]
-
-
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a run failed for want of memory, on the host or on the device."""
     text = str(error).lower()
@@ -96,23 +89,25 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _providers(device: str) -> list[str | tuple[str, dict[str, int]]]:
+def providers_for(device: str) -> list[str | tuple[str, dict[str, int]]]:
+    """What to ask ONNX Runtime for, most wanted first. Raises DeviceError for an unknown device."""
     kind, _, index = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (index and (kind != "cuda" or not index.isdigit())):
         raise DeviceError(f"--device {device} is unknown", "use auto, cpu, cuda or cuda:N")
-    if kind == "cpu":
+    if kind == "cpu" or (kind == "auto" and not has_cuda()):
         return [_CPU]
     if _CUDA not in ort.get_available_providers():
-        if kind == "auto":
-            return [_CPU]
         raise DeviceError(
             f"--device {device}: this ONNX Runtime has no CUDA", "pip install onnxruntime-gpu"
         )
-    if kind == "auto" and not _has_cuda_driver():
-        return [_CPU]
     with contextlib.redirect_stdout(sys.stderr):
         ort.preload_dlls()
     return [(_CUDA, {"device_id": int(index or 0)}), _CPU]
+
+
+def has_cuda() -> bool:
+    """Whether CUDA is worth asking for here: the runtime is built with it, and there is a driver."""
+    return _CUDA in ort.get_available_providers() and _has_cuda_driver()
 
 
 def _has_cuda_driver() -> bool:
