@@ -1,9 +1,12 @@
-.PHONY: check test lint types sample
+.PHONY: check test coverage lint types sample
 
 check: lint types test
 
 test:
 	pytest
+
+coverage:
+	pytest --cov --cov-report=term-missing
 
 lint:
 	ruff format --check

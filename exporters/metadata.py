@@ -5,20 +5,9 @@ from collections.abc import Iterable, Mapping
 
 import onnx
 
-PREFIX = "tiem."
-KEYS = (
-    "layout",
-    "frames",
-    "stride",
-    "size",
-    "mean",
-    "std",
-    "scale",
-    "color",
-    "resize",
-    "output",
-    "labels",
-)
+from tiemcli.facts import METADATA_PREFIX, Facts
+
+KEYS = tuple(Facts.model_fields)
 
 
 def write(model: onnx.ModelProto, facts: Mapping[str, object]) -> None:
@@ -26,7 +15,8 @@ def write(model: onnx.ModelProto, facts: Mapping[str, object]) -> None:
 
     Each fact is text as the reader wants it, or a value that is put into that form:
     layout: one letter an axis, "NCTHW"; color: "rgb", "bgr" or "gray"; resize: "stretch" or
-    "crop"; output: "logits", "probabilities" or "value".
+    "crop"; output: "logits", "probabilities" or "value";
+    output_name: which output it is.
     frames, stride: whole numbers. scale: the factor on pixel values of 0..255.
     size: (height, width) in pixels, written "HEIGHTxWIDTH".
     mean, std: one number or one a channel, after scaling, written "0.43,0.39,0.38".
@@ -37,7 +27,7 @@ def write(model: onnx.ModelProto, facts: Mapping[str, object]) -> None:
     if unknown:
         raise ValueError(f"no such fact: {', '.join(unknown)} (known: {', '.join(KEYS)})")
     entries = {entry.key: entry.value for entry in model.metadata_props}
-    entries |= {PREFIX + key: _text(key, value) for key, value in facts.items()}
+    entries |= {METADATA_PREFIX + key: _text(key, value) for key, value in facts.items()}
     onnx.helper.set_model_props(model, entries)
 
 

@@ -18,12 +18,12 @@ def frame_areas(importance: Doubles, area: float) -> Doubles:
     while True:
         open_frames = ~full & (importance > 0)
         if not open_frames.any():
-            return areas
+            return np.minimum(areas, 1)
         budget = area * len(importance) - full.sum()
         areas[open_frames] = budget * importance[open_frames] / importance[open_frames].sum()
         overflowing = open_frames & (areas > 1 + 1e-12)
         if not overflowing.any():
-            return areas
+            return np.minimum(areas, 1)
         areas[overflowing] = 1
         full |= overflowing
 

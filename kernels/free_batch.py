@@ -47,8 +47,13 @@ class _Surgery:
         self.input = input_name
         graph = model.graph
         known = [*graph.value_info, *graph.input, *graph.output]
-        self.shapes = {value.name: _shape_of(value) for value in known}
-        self.constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+        self.shapes = {value.name: dims_of(value) for value in known}
+        self.shapes.update({weight.name: list(weight.dims) for weight in graph.initializer})
+        self.constants = {
+            weight.name: numpy_helper.to_array(weight)
+            for weight in graph.initializer
+            if weight.data_location == onnx.TensorProto.DEFAULT
+        }
         for node in graph.node:
             if node.op_type == "Constant" and node.attribute[0].name == "value":
                 self.constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
@@ -257,6 +262,7 @@ def _attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
     return next((helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
 
 
-def _shape_of(value: onnx.ValueInfoProto) -> list[int | None]:
+def dims_of(value: onnx.ValueInfoProto) -> list[int | None]:
+    """The declared size of each axis, None where it is open; some exporters write -1 for that."""
     dims = value.type.tensor_type.shape.dim
-    return [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
+    return [dim.dim_value if dim.dim_value > 0 else None for dim in dims]

@@ -62,6 +62,8 @@ def fuse(model: onnx.ModelProto, port: Port) -> onnx.ModelProto:
         raise ValueError(f"the network is written in ONNX opset {opset}, older than {OLDEST_OPSET}")
     fused = onnx.ModelProto()
     fused.CopyFrom(model)
+    # Before version 4 every weight had to be an input of the graph as well.
+    fused.ir_version = max(fused.ir_version, 4)
     graph = fused.graph
     front, back = _Nodes("front", opset), _Nodes("back", opset)
     _perturb(front, port)

@@ -49,7 +49,7 @@ def build_network(tmp_path: Path) -> BuildNetwork:
 
     layout: its axes; sizes: C, T, H and W; batch: a number fixes it, None leaves it free; kind: of
     the input; ending: "logits", "probabilities" or "value"; pinned: a Reshape holds the batch at 1;
-    opset; classes.
+    opset; classes; ir_version: below 4 weights are inputs as well.
     """
 
     def build(
@@ -66,6 +66,7 @@ def build_network(tmp_path: Path) -> BuildNetwork:
         pinned: bool = False,
         opset: int = 17,
         classes: int = 5,
+        ir_version: int = 8,
     ) -> Path:
         random = np.random.default_rng(7)
         sizes = {"C": channels, "T": frames, "H": height, "W": width, "N": batch or "N"}
@@ -117,8 +118,13 @@ def build_network(tmp_path: Path) -> BuildNetwork:
             initializers,
         )
         model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8
+            graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version
         )
+        if ir_version < 4:
+            model.graph.input.extend(
+                helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims)
+                for weight in initializers
+            )
         path = tmp_path / name
         onnx.save(model, path)
         return path

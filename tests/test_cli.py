@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -173,7 +175,15 @@ def test_jsonl_prints_a_line_as_each_clip_finishes(
         (("--format", "gif"), 2, "gif"),
         (("--start", "99"), 1, "--start"),
         (("--device", "cuda:0"), 3, "cuda"),
-        (("--device", "tpu"), 3, "tpu"),
+        (("--device", "tpu"), 2, "tpu"),
+        (("--target-score", "2"), 2, "probability"),
+        (("--iterations", "0"), 2, "--iterations"),
+        (("--stride", "0"), 2, "--stride"),
+        (("--scale", "nan"), 2, "--scale"),
+        (("--scale", "0"), 2, "--scale"),
+        (("--output", "out"), 2, "-o"),
+        (("--target", "²"), 2, "²"),
+        (("--json", "--jsonl"), 2, "one of them"),
         (("--batch-size", "0"), 2, "--batch-size"),
         (("-o", "file"), 2, "file"),
         (("--mean", "x"), 2, "--mean"),
@@ -196,7 +206,7 @@ def test_a_mistake_is_one_line_with_its_exit_code(
     given = options if "--model" in options else (*options, "--model", build_network())
     if "--device" in options and options[1] == "cuda:0" and has_cuda():
         pytest.skip("this machine has a CUDA device, which comes up")
-    done = tiem("explain", bikes, *given, *QUICK)
+    done = tiem("explain", bikes, *QUICK, *given)
     assert done.returncode == code, done.stderr
     assert word in one_line(done.stderr)
     assert done.stdout == ""
@@ -275,3 +285,112 @@ def test_the_readme_names_every_command_and_option(tiem: Run, root: Path) -> Non
         assert f"tiem {command}" in readme
     options = set(re.findall(r"--[a-z-]+", tiem("explain", "--help").stdout))
     assert not {option for option in options - {"--help"} if option not in readme}
+
+
+def test_names_of_any_kind_are_told_as_they_are(
+    tiem: Run, bikes: Path, build_network: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Brackets, spaces, other scripts and a leading dash are no markup and no option."""
+    names = ["a [bold] b.mp4", "e[b] [red].mp4", "клип 日本.mp4", "-dash.mp4"]
+    for name in names:
+        (tmp_path / name).write_bytes(bikes.read_bytes())
+    done = tiem("explain", "-m", build_network(), "--format", "json", *QUICK, "--", *names)
+    assert done.returncode == 0, done.stderr
+    for name in names:
+        assert f"clip    {name}\n" in done.stdout
+        assert (tmp_path / Path(name).with_suffix(".tiem.json").name).exists()
+    assert "4 explained, 0 failed" in done.stderr
+
+
+def test_a_changed_net_toml_explains_anew(
+    tiem: Run, bikes: Path, build_network: Callable[..., Path]
+) -> None:
+    """A result stands only while all that decides it is the same, wherever it is said."""
+    network = build_network()
+    command = ("explain", bikes, "-m", network, "--format", "json", *QUICK)
+    tiem(*command)
+    assert "(explained before)" in tiem(*command, "-n").stdout
+    network.with_suffix(".toml").write_text("mean = 0.4\n")
+    assert "(explained before)" not in tiem(*command, "-n").stdout
+    assert "explained before" not in tiem(*command).stdout
+
+
+def test_what_a_network_was_fed_stands_in_the_result(
+    tiem: Run, bikes: Path, build_network: Callable[..., Path]
+) -> None:
+    """Size, scale, mean and the rest can be read off, whoever said them."""
+    options = ("--json", "--format", "json", "--mean", ".4,.5,.6", "--resize", "crop")
+    done = tiem("explain", bikes, "-m", build_network(), *options, *QUICK)
+    model = json.loads(done.stdout)["results"][0]["model"]
+    assert model["reading"]["mean"] == [0.4, 0.5, 0.6]
+    assert model["reading"]["resize"] == "crop"
+    assert (model["reading"]["height"], model["reading"]["width"]) == (12, 16)
+    assert model["assumed"] == ["layout NCTHW", "color rgb", "output logits"]
+
+
+def test_a_stronger_source_decides_between_area_and_areas(
+    tiem: Run, bikes: Path, build_network: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A flag wins over a variable, a variable over tiem.toml, though the options differ."""
+    (tmp_path / "tiem.toml").write_text('areas = [0.1, 0.2, 0.3]\nformat = "json"\n')
+    command = ("explain", bikes, "-m", build_network(), "--json", *QUICK)
+
+    def areas(*options: str, **variables: str) -> list[float]:
+        (result,) = json.loads(tiem(*command, *options, **variables).stdout)["results"]
+        return [mask["area"] for mask in result["masks"]]
+
+    assert areas() == [0.1, 0.2, 0.3]
+    assert areas(TIEM_AREA=".4") == [0.4]
+    assert areas("--areas", ".5,.6", TIEM_AREA=".4") == [0.5, 0.6]
+
+
+def test_an_unknown_option_in_tiem_toml_is_an_error(
+    tiem: Run, bikes: Path, build_network: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A misspelt name is not passed over in silence."""
+    (tmp_path / "tiem.toml").write_text("aera = 0.05\n")
+    done = tiem("explain", bikes, "-m", build_network(), *QUICK)
+    assert done.returncode == 2
+    assert "aera" in one_line(done.stderr)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_full_stdout_is_one_line(tiem: Run) -> None:
+    """What cannot be printed ends the command without a traceback."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "tiemcli", "schema"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "nothing more can be printed" in one_line(done.stderr)
+
+
+def test_an_interrupt_keeps_what_is_finished(
+    bikes: Path, build_network: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Ctrl-C after the first clip: its result is there and is printed, and the exit code is 130."""
+    second = tmp_path / "second.mp4"
+    second.write_bytes(bikes.read_bytes())
+    command = [sys.executable, "-m", "tiemcli", "explain", bikes, second, "--json", "-o", tmp_path]
+    command += ["-m", build_network(), "--backend", "finite-difference", "--format", "json"]
+    process = subprocess.Popen(
+        [*map(str, command), "--queries", "20000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 240
+    while not (tmp_path / "bikes.tiem.json").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert len(json.loads(stdout)["results"]) == 1
+    assert "interrupted" in stderr
+    assert not list(tmp_path.glob("second.tiem*"))

@@ -26,26 +26,35 @@ from tiemcli.preprocess import Preprocessing
         ((None, 3, None, None, None), Facts(), "NCTHW"),
         ((None, None, None, None, 3), Facts(), "NTHWC"),
         ((1, 3, 64, 64, 64), Facts(), "NCTHW"),
-        ((1, 3, 32, 24, 16), Facts(frames=24), "NCHTW"),
+        ((1, 3, 32, 24, 16), Facts(frames=32), "NCTHW"),
+        ((1, 3, 32, 24, 16), Facts(frames=16), "NCHWT"),
         ((None, 3, 112, 112), Facts(frames=8), "TCHW"),
     ],
 )
 def test_the_layout_is_told_by_the_dimensions(
     dims: tuple[int | None, ...], facts: Facts, layout: str
 ) -> None:
-    """Three channels, the odd one out of a square frame, the shortest axis, or --frames tell."""
-    assumed: list[str] = []
-    assert infer_layout(dims, facts, "clip", assumed) == layout
-    assert any(layout in line for line in assumed)
+    """A channel axis of 1 or 3, then a square frame, a much shorter axis, or --frames tell."""
+    assert infer_layout(dims, facts, "clip") == layout
 
 
 @pytest.mark.parametrize(
-    "dims", [(None,) * 5, (1, 3, 3, 8, 8), (1, 5, 16, 8, 8), (1, 3, 112, 112), (1, 8)]
+    "dims",
+    [
+        (None,) * 5,
+        (1, 3, 3, 8, 8),
+        (1, 1, 3, 8, 8),
+        (1, 5, 16, 8, 8),
+        (1, 3, 32, 24, 16),
+        (1, 3, 64, 48, 64),
+        (1, 3, 112, 112),
+        (1, 8),
+    ],
 )
 def test_a_layout_that_cannot_be_told_names_the_flag(dims: tuple[int | None, ...]) -> None:
     """The error says which flag settles it."""
     with pytest.raises(ModelError) as error:
-        infer_layout(dims, Facts(), "clip", [])
+        infer_layout(dims, Facts(), "clip")
     assert "--layout" in error.value.hint
 
 
@@ -66,7 +75,7 @@ def test_flags_win_over_the_file_beside_which_wins_over_metadata(
     assert model.preprocessing.std == (0.5,) * 3
     assert model.preprocessing.scale == 1
     assert model.labels == ("v", "w", "x", "y", "z")
-    assert model.assumed == ("color rgb",)
+    assert model.assumed == ("color rgb", "frames stretched to the network's size")
 
 
 def test_labels_may_stand_in_a_file(tmp_path: Path) -> None:
@@ -122,8 +131,9 @@ def test_open_dimensions_must_be_given(build_network: Callable[..., Path]) -> No
     """Dynamic T, H and W are taken from --frames and --size, and asked for where missing."""
     path = build_network()
     proto = onnx.load(path)
-    for dim, name in zip(proto.graph.input[0].type.tensor_type.shape.dim[2:], "THW", strict=True):
-        dim.dim_param = name
+    time, height, width = proto.graph.input[0].type.tensor_type.shape.dim[2:]
+    time.dim_param = height.dim_param = "open"
+    width.dim_value = -1  # as some exporters write it
     onnx.save(proto, path)
     with pytest.raises(ModelError) as error:
         load_model(path, Facts())
@@ -132,6 +142,40 @@ def test_open_dimensions_must_be_given(build_network: Callable[..., Path]) -> No
         load_model(path, Facts(frames=8))
     assert "--size" in error.value.hint
     assert load_model(path, Facts(frames=8, size=(20, 30))).shape == (3, 8, 20, 30)
+
+
+def test_a_strangers_metadata_opens_no_file(
+    build_network: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Labels in a file are read for the user's own flags and net.toml, beside which they lie."""
+    path, labels = build_network(), tmp_path / "labels.txt"
+    labels.write_text("a\nb\nc\nd\ne\n", encoding="utf-8")
+    proto = onnx.load(path)
+    metadata.write(proto, {"labels": str(labels)})
+    onnx.save(proto, path)
+    assert load_model(path, Facts()).labels == (str(labels),)
+    path.with_suffix(".toml").write_text('labels = "labels.txt"\n', encoding="utf-8")
+    assert load_model(path, Facts()).labels == ("a", "b", "c", "d", "e")
+
+
+def test_many_labels_are_no_file_name() -> None:
+    """Labels with commas between may be longer than any path."""
+    names = [f"class number {index}" for index in range(500)]
+    assert facts_from_flags({"labels": ",".join(names)}).labels == tuple(names)
+
+
+def test_weights_outside_of_the_networks_folder_are_refused(
+    build_network: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A network's file cannot make the program read any other."""
+    proto = onnx.load(build_network())
+    weight = proto.graph.initializer[0]
+    weight.ClearField("raw_data")
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="../secret.bin")
+    onnx.save(proto, tmp_path / "net.onnx")
+    with pytest.raises(ModelError, match="outside of its folder"):
+        load_model(tmp_path / "net.onnx", Facts())
 
 
 def test_a_file_that_is_no_network_is_said_to_be_none(tmp_path: Path) -> None:

@@ -24,17 +24,28 @@ def modules(root: Path) -> Iterator[tuple[str, Path]]:
             yield name, path
 
 
-def imports(path: Path, *, top_level: bool = False) -> set[str]:
+def imports(path: Path, *, outer: bool = False) -> set[str]:
     """The modules that a file imports, or those that importing it would import."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = tree.body if top_level else list(ast.walk(tree))
+    nodes = top_level(tree) if outer else ast.walk(tree)
     found = set()
     for node in nodes:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return found
+
+
+def top_level(tree: ast.Module) -> Iterator[ast.AST]:
+    """The statements that importing the module runs: those in no function and no TYPE_CHECKING."""
+    waiting: list[ast.AST] = list(tree.body)
+    while waiting:
+        node = waiting.pop()
+        yield node
+        typing_only = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        if not typing_only and not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            waiting.extend(ast.iter_child_nodes(node))
 
 
 def within(name: str, places: tuple[str, ...]) -> bool:
@@ -60,8 +71,8 @@ def test_torch_is_imported_in_its_places_only(root: Path) -> None:
     """Elsewhere it may be asked for inside a function that copes with its absence."""
     for name, path in modules(root):
         if not within(name, TORCH):
-            outer = imports(path, top_level=True)
-            assert not any(within(i, ("torch", "torchvision")) for i in outer), name
+            found = imports(path, outer=True)
+            assert not any(within(i, ("torch", "torchvision")) for i in found), name
 
 
 def test_imports_run_one_way(root: Path) -> None:

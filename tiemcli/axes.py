@@ -2,32 +2,24 @@
 
 from collections.abc import Sequence
 
-import onnx
-
 from tiemcli.errors import ModelError
 from tiemcli.facts import Facts
 
-Dims = tuple[int | None, ...]
-
-
-def dims_of(value: onnx.ValueInfoProto) -> Dims:
-    """The declared dimensions, None where one is open."""
-    return tuple(d.dim_value or None for d in value.type.tensor_type.shape.dim)
+Dims = Sequence[int | None]
 
 
 def _shown(dims: Dims) -> str:
     return "[" + ", ".join("?" if d is None else str(d) for d in dims) + "]"
 
 
-def infer_layout(dims: Dims, facts: Facts, name: str, assumed: list[str]) -> str:
+def infer_layout(dims: Dims, facts: Facts, name: str) -> str:
     """The layout that the dimensions tell, or ModelError naming --layout.
 
-    The channel axis is the one of 3, or else of 1; of the other three the time axis is the one of
-    --frames, or the odd one out of a square frame, or the shortest, or else the first.
+    The channel axis is the one of 3 or 1. Of the other three the time axis is the first, or the
+    last where --frames says so or where the first two are a square or at least twice as long.
     """
     wanted = f"give --layout, for instance NCTHW, for input {name!r} of shape {_shown(dims)}"
     if len(dims) == 4 and (facts.frames or 0) > 1 and dims[1] in (1, 3):
-        assumed.append("layout TCHW (the batch holds N·T frames)")
         return "TCHW"
     if len(dims) != 5:
         raise ModelError(
@@ -35,32 +27,29 @@ def infer_layout(dims: Dims, facts: Facts, name: str, assumed: list[str]) -> str
             "an image network that takes the frames as its batch needs --frames; otherwise "
             "give --layout",
         )
-    channels = [axis for axis in (1, 2, 4) if dims[axis] == 3]
-    channels = channels or [axis for axis in (1, 2, 4) if dims[axis] == 1]
+    channels = [axis for axis in (1, 2, 4) if dims[axis] in (1, 3)]
     if len(channels) != 1:
         raise ModelError("the network's channel axis cannot be told", wanted)
     (channel,) = channels
     rest = [axis for axis in range(1, 5) if axis != channel]
-    time = _time_axis(dims, rest, facts)
-    letters = {0: "N", channel: "C", time: "T"}
-    height, width = (axis for axis in rest if axis != time)
-    letters |= {height: "H", width: "W"}
-    layout = "".join(letters[axis] for axis in range(5))
-    assumed.append(f"layout {layout}")
-    return layout
+    time = _time_axis([dims[axis] for axis in rest], facts.frames)
+    if time is None:
+        raise ModelError("the network's time axis cannot be told", wanted)
+    height, width = (axis for axis in rest if axis != rest[time])
+    letters = {0: "N", channel: "C", rest[time]: "T", height: "H", width: "W"}
+    return "".join(letters[axis] for axis in range(5))
 
 
-def _time_axis(dims: Dims, axes: Sequence[int], facts: Facts) -> int:
-    matching = [axis for axis in axes if dims[axis] == facts.frames]
-    if facts.frames is not None and len(matching) == 1:
-        return matching[0]
-    known = [dims[axis] for axis in axes]
-    if None in known:
-        return axes[0]
-    odd = [axis for axis in axes if known.count(dims[axis]) == 1]
-    if len(odd) == 1:
-        return odd[0]
-    return min(axes, key=lambda axis: dims[axis] or 0)
+def _time_axis(sizes: Dims, frames: int | None) -> int | None:
+    """Which of three sizes is time, 0 or 2, for no network has it between height and width."""
+    first, middle, last = sizes
+    if frames is not None and (first == frames) != (last == frames):
+        return 0 if first == frames else 2
+    if first is None or middle is None or last is None:
+        return 0
+    if middle == last or 2 * first <= min(middle, last):
+        return 0
+    return 2 if first == middle or 2 * last <= min(first, middle) else None
 
 
 def settle_sizes(layout: str, dims: Dims, facts: Facts) -> dict[str, int]:

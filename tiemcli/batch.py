@@ -5,19 +5,19 @@ import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
-from pydantic import ValidationError
-
+from tiemcli import __version__
 from tiemcli.errors import ClipError, OutputError, TiemError, UsageError
 from tiemcli.explain import Explanation, explain
 from tiemcli.facts import Facts
 from tiemcli.kernels.windows import window_sizes
-from tiemcli.model import load_model
+from tiemcli.model import Model, load_model
 from tiemcli.outputs import arrays, document, masked_video
 from tiemcli.outputs.atomic import replacing
 from tiemcli.progress import Progress
-from tiemcli.result import Result
+from tiemcli.result import Result, readable
 from tiemcli.scorers.network import Network, load_network
 from tiemcli.settings import Settings
 
@@ -61,7 +61,11 @@ def prepare(request: Request) -> Network:
         window_sizes(model.sizes["T"], request.settings.window_choice)
     except ValueError as error:
         raise UsageError(f"--windows {request.settings.windows}: {error}") from error
-    return load_network(model, request.device, request.batch_size)
+    network = load_network(model, request.device, request.batch_size)
+    wished = request.settings.target_score
+    if wished is not None and network.port.output_kind != "value" and not 0 < wished <= 1:
+        raise UsageError(f"--target-score {wished}", "a probability is in (0, 1]")
+    return network
 
 
 def run(request: Request, network: Network, progress: Progress) -> Iterator[Finished | Failure]:
@@ -78,18 +82,20 @@ def result_path(clip: Path, folder: Path) -> Path:
     return folder / f"{clip.stem}.tiem.json"
 
 
+def explained_before(clip: Path, request: Request, network: Network) -> bool:
+    """Whether `run` would skip this clip. Raises ClipError if it cannot be opened."""
+    return _standing(clip, request, _fingerprint(_sha256(clip), network.model, request)) is not None
+
+
 def _finish(path: Path, request: Request, network: Network, progress: Progress) -> Finished:
-    settings = request.settings
     sha256 = _sha256(path)
-    fingerprint = settings.fingerprint(
-        sha256, network.model.sha256, request.facts.model_dump_json(exclude_none=True)
-    )
-    target = result_path(path, request.folder)
-    earlier = None if request.force else _earlier(target)
-    if earlier is not None and earlier.fingerprint == fingerprint:
+    fingerprint = _fingerprint(sha256, network.model, request)
+    earlier = _standing(path, request, fingerprint)
+    if earlier is not None:
         return Finished(earlier, None)
-    explanation = explain(path, network, settings, progress)
-    files = _write_files(explanation, target, settings)
+    explanation = explain(path, network, request.settings, progress)
+    target = result_path(path, request.folder)
+    files = _write_files(explanation, target, request.settings)
     result = document.describe(explanation, fingerprint, sha256, files)
     with replacing(target) as part:
         part.write_text(result.to_json() + "\n", encoding="utf-8")
@@ -120,24 +126,37 @@ def _write_files(explanation: Explanation, target: Path, settings: Settings) -> 
     return files
 
 
-def _earlier(target: Path) -> Result | None:
-    """The result of an earlier run, if it is whole and its files are still there."""
+def _standing(clip: Path, request: Request, fingerprint: str) -> Result | None:
+    """The result of an earlier run, if it is whole, the same, and its files are still there."""
+    target = result_path(clip, request.folder)
     try:
         result = Result.model_validate(json.loads(target.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ValidationError):
+    except (OSError, ValueError):
+        return None
+    if request.force or result.fingerprint != fingerprint:
         return None
     names = result.files.model_dump(exclude_none=True).values()
     return result if all(target.with_name(name).exists() for name in names) else None
 
 
+def _fingerprint(clip_sha256: str, model: Model, request: Request) -> str:
+    """One hash of all that decides a result, by which a finished clip is recognised."""
+    settings = request.settings
+    torch = settings.backend != "finite-difference" and find_spec("torch") is not None
+    parts = [__version__, torch, clip_sha256, model.sha256, model.reading(), settings.to_record()]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
 def _sha256(path: Path) -> str:
+    if path.exists() and not path.is_file():
+        raise ClipError(f"{readable(path)}: not a file", "give a video file")
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
-        raise ClipError(f"{path}: no such file", "check the clip's path") from None
+        raise ClipError(f"{readable(path)}: no such file", "check the clip's path") from None
     except OSError as error:
-        raise ClipError(f"{path}: {error.strerror}", "give a video file") from error
+        raise ClipError(f"{readable(path)}: {error.strerror}", "give a video file") from error
 
 
 def _check_names(clips: Sequence[Path]) -> None:

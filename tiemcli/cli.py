@@ -1,5 +1,8 @@
 """The command line: declarations only. Whatever is slow to import is imported where it is used."""
 
+import errno
+import inspect
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -9,7 +12,16 @@ import typer
 
 from tiemcli import __version__
 from tiemcli.errors import TiemError, UsageError
-from tiemcli.settings import Settings, Style
+from tiemcli.settings import (
+    Aggregate,
+    Backend,
+    Base,
+    Estimator,
+    Method,
+    Sampling,
+    Settings,
+    Style,
+)
 
 DEFAULTS = Settings()
 
@@ -29,11 +41,17 @@ def main() -> None:
     """The `tiem` command: a user's mistake is one line and its exit code, a bug a traceback."""
     try:
         app()
+        sys.stdout.flush()
     except TiemError as error:
         from tiemcli.terminal import print_error
 
         print_error(error)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EPIPE):
+            raise
+        print(f"tiem: nothing more can be printed: {error.strerror}", file=sys.stderr)
+        os._exit(1)  # another flush of the same stream would fail again
 
 
 def _option(*names: str, help: str) -> Any:
@@ -64,12 +82,25 @@ def configure(
             options = tomllib.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise UsageError(f"{path}: {error}", "mend it or remove it") from error
-        named = {name.replace("-", "_"): value for name, value in options.items()}
-        context.default_map = {"explain": named}
+        context.default_map = {"explain": _options_of(path, options)}
+
+
+def _options_of(path: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """What tiem.toml sets, by parameter; a list stands for the text with commas between."""
+    known = set(inspect.signature(explain).parameters) - {"clips", "context"}
+    named = {name.replace("-", "_"): value for name, value in given.items()}
+    unknown = sorted(set(named) - known)
+    if unknown:
+        raise UsageError(f"{path}: no option {', '.join(unknown)}", "see tiem explain --help")
+    return {
+        name: ",".join(map(str, value)) if isinstance(value, list) else value
+        for name, value in named.items()
+    }
 
 
 @app.command()
 def explain(
+    context: typer.Context,
     clips: Annotated[list[Path], typer.Argument(help="Video files.", metavar="CLIP...")],
     model: Annotated[Path, _option("--model", "-m", help="The network, an ONNX file.")],
     out: Annotated[Path, _option("--out", "-o", help="Where results go.")] = Path(),
@@ -77,9 +108,9 @@ def explain(
         str | None,
         _option("--target", help="Label or index to explain; the top answer if left out."),
     ] = None,
-    method: Annotated[Literal["tiem"], _option("--method", help="How.")] = DEFAULTS.method,
+    method: Annotated[Method, _option("--method", help="How.")] = DEFAULTS.method,
     backend: Annotated[
-        Literal["auto", "autograd", "finite-difference"],
+        Backend,
         _option("--backend", help="Gradients through the network, or queries alone."),
     ] = DEFAULTS.backend,
     area: Annotated[
@@ -90,22 +121,32 @@ def explain(
     ] = None,
     target_score: Annotated[
         float | None,
-        _option("--target-score", help="Find the smallest area that scores this (Eq. 6)."),
+        _option(
+            "--target-score",
+            help="Find the smallest area that scores this (Eq. 6); what is enough is .9 of the answer if left out.",
+        ),
     ] = DEFAULTS.target_score,
     alpha: Annotated[
-        float, _option("--alpha", help="Window sizes count above this share of the most varied.")
+        float,
+        _option(
+            "--alpha",
+            help="Window sizes whose scores vary more than this share of the most varied one's count.",
+        ),
     ] = DEFAULTS.alpha,
     windows: Annotated[
-        str, _option("--windows", help="all, dyadic or sizes; auto is all up to 16 frames.")
+        str,
+        _option(
+            "--windows",
+            help="Sizes of windows to hide: all, dyadic (1, 2, 4 …) or 1,3,5; auto is all up to 16 frames, dyadic above.",
+        ),
     ] = DEFAULTS.windows,
     tis_aggregate: Annotated[
-        Literal["mean", "nnls"], _option("--tis-aggregate", help="From windows to frames.")
+        Aggregate,
+        _option("--tis-aggregate", help="From windows to frames: means (Eq. 4), or least squares."),
     ] = DEFAULTS.tis_aggregate,
-    base: Annotated[
-        Literal["blur", "black", "mean"], _option("--base", help="What masks put in place.")
-    ] = DEFAULTS.base,
+    base: Annotated[Base, _option("--base", help="What masks put in place.")] = DEFAULTS.base,
     window_base: Annotated[
-        Literal["blur", "black", "mean"],
+        Base,
         _option("--window-base", help="What windows put in place."),
     ] = DEFAULTS.window_base,
     constraint: Annotated[
@@ -119,11 +160,14 @@ def explain(
         int, _option("--queries", help="Evaluations for a mask without gradients.")
     ] = DEFAULTS.queries,
     estimator: Annotated[
-        Literal["gp-nes", "spsa", "central"],
+        Estimator,
         _option("--estimator", help="How finite differences search."),
     ] = DEFAULTS.estimator,
     sampling: Annotated[
-        Literal["uniform", "center"], _option("--sampling", help="Which frames the network sees.")
+        Sampling,
+        _option(
+            "--sampling", help="Frames from all over the clip, or consecutive ones from its middle."
+        ),
     ] = DEFAULTS.sampling,
     stride: Annotated[
         int | None, _option("--stride", help="Source frames from one sampled frame to the next.")
@@ -138,7 +182,7 @@ def explain(
         Style, _option("--style", help="How the MP4 shows the mask.")
     ] = DEFAULTS.style,
     format: Annotated[
-        str, _option("--format", help="What to write beside the JSON: mp4, npz.")
+        str, _option("--format", help="What to write; the JSON always is.")
     ] = ",".join(DEFAULTS.formats),
     seed: Annotated[int, _option("--seed", help="Of all that is random.")] = DEFAULTS.seed,
     device: Annotated[str, _option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -194,6 +238,8 @@ def explain(
     from tiemcli.batch import Request
     from tiemcli.facts import facts_from_flags
 
+    given = map(context.get_parameter_source, ("area", "areas"))
+    sources = ["" if source is None else source.name for source in given]
     request = Request(
         clips=tuple(clips),
         model=model,
@@ -216,7 +262,7 @@ def explain(
             target=target,
             method=method,
             backend=backend,
-            areas=command.parse_areas(area, areas),
+            areas=command.parse_areas(area, areas, sources),
             target_score=target_score,
             alpha=alpha,
             windows=windows,
@@ -251,7 +297,7 @@ def explain(
 def demo(
     out: Annotated[Path, _option("--out", "-o", help="Where results go.")] = Path("tiem-demo"),
     backend: Annotated[
-        Literal["auto", "autograd", "finite-difference"],
+        Backend,
         _option("--backend", help="Gradients through the network, or queries alone."),
     ] = DEFAULTS.backend,
 ) -> None:

@@ -1,18 +1,30 @@
 """What each command does, once its options are read."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from tiemcli.batch import Failure, Finished, Request, prepare, result_path, run
-from tiemcli.errors import UsageError
-from tiemcli.result import Result
-from tiemcli.settings import Settings
+from tiemcli.batch import (
+    Failure,
+    Finished,
+    Request,
+    explained_before,
+    prepare,
+    result_path,
+    run,
+)
+from tiemcli.errors import ClipError, UsageError
+from tiemcli.result import Result, readable
+from tiemcli.scorers.network import Network
+from tiemcli.settings import Backend, Settings
 from tiemcli.terminal import Terminal, print_demo, print_error, print_result, print_whitebox
 
 INTERRUPTED = 130
+# Where an option may come from, strongest first.
+STRENGTH = ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP")
 
 
 @dataclass(frozen=True)
@@ -25,10 +37,18 @@ class Talk:
     verbose: bool = False
 
 
-def parse_areas(area: float | None, areas: str | None) -> tuple[float, ...] | None:
-    """--area or --areas as shares, None if neither is given."""
+def parse_areas(
+    area: float | None, areas: str | None, sources: Sequence[str]
+) -> tuple[float, ...] | None:
+    """--area or --areas as shares, None if neither is given.
+
+    sources: where each comes from, by click's names; the stronger source wins.
+    """
     if area is not None and areas is not None:
-        raise UsageError("--area and --areas are both given", "give one of them")
+        strength = [STRENGTH.index(source) for source in sources]
+        if strength[0] == strength[1]:
+            raise UsageError("--area and --areas are both given", "give one of them")
+        area, areas = (area, None) if strength[0] < strength[1] else (None, areas)
     if areas is None:
         return None if area is None else (area,)
     try:
@@ -41,20 +61,21 @@ def parse_batch_size(text: str) -> int | None:
     """--batch-size, None for auto."""
     if text == "auto":
         return None
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"--batch-size {text}", "give auto or a number of clips")
     return int(text)
 
 
 def explain(request: Request, talk: Talk, dry_run: bool) -> int:
     """Explain the clips, tell the outcome, and return the exit code."""
+    if talk.json + talk.jsonl + dry_run > 1:
+        raise UsageError("--json, --jsonl and --dry-run do not go together", "give one of them")
     network = prepare(request)
     if dry_run:
-        for clip in request.clips:
-            print(f"{clip} -> {result_path(clip, request.folder)}")
-        return 0
+        return _say_what_would_be_done(request, network)
     results: list[Result] = []
     failures: list[Failure] = []
+    interrupted = False
     with Terminal(quiet=talk.quiet) as terminal:
         if network.notes:
             terminal.note(f"assumed: {'; '.join(network.notes)}")
@@ -65,31 +86,52 @@ def explain(request: Request, talk: Talk, dry_run: bool) -> int:
                     failures.append(outcome)
                     print_error(outcome.error)
                 else:
+                    if results and not (talk.json or talk.jsonl or talk.quiet):
+                        print()
                     results.append(outcome.result)
                     _tell(outcome, request.folder, talk, terminal)
                 if talk.jsonl:
                     print(json.dumps(_record(outcome)), flush=True)
         except KeyboardInterrupt:
             terminal.note("interrupted: finished clips are kept, the same command goes on")
-            return INTERRUPTED
+            interrupted = True
+        if len(request.clips) > 1:
+            terminal.note(f"{len(results)} explained, {len(failures)} failed")
     if talk.json:
         document = {
             "results": [json.loads(result.to_json()) for result in results],
             "failures": [_record(failure) for failure in failures],
         }
         print(json.dumps(document, indent=2))
+    if interrupted:
+        return INTERRUPTED
     return 1 if failures else 0
+
+
+def _say_what_would_be_done(request: Request, network: Network) -> int:
+    failed = False
+    for clip in request.clips:
+        try:
+            done = explained_before(clip, request, network)
+        except ClipError as error:
+            print_error(error)
+            failed = True
+            continue
+        where = readable(result_path(clip, request.folder))
+        print(f"{readable(clip)} -> {where}{' (explained before)' if done else ''}")
+    return 1 if failed else 0
 
 
 def _tell(finished: Finished, folder: Path, talk: Talk, terminal: Terminal) -> None:
     result = finished.result
+    name = Path(result.clip.path).name
     for warning in result.warnings:
-        terminal.note(f"warning: {warning}", "yellow")
+        terminal.note(f"warning: {name}: {warning}", "yellow")
     if result.backend == "finite-difference" and result.settings["backend"] == "auto":
-        terminal.note(f"no gradients, queries instead: {result.backend_reason}")
+        terminal.note(f"{name}: no gradients, queries instead: {result.backend_reason}")
     if talk.verbose:
         spent = ", ".join(f"{stage} {seconds} s" for stage, seconds in result.cost.seconds.items())
-        terminal.note(f"{', '.join(result.model.providers)}; {spent}")
+        terminal.note(f"{name}: {', '.join(result.model.providers)}; {spent}")
     if not (talk.json or talk.jsonl or talk.quiet):
         print_result(result, folder, kept=finished.explanation is None)
 
@@ -99,13 +141,13 @@ def _record(outcome: Finished | Failure) -> dict[str, Any]:
         record: dict[str, Any] = json.loads(outcome.result.to_json())
         return record
     return {
-        "path": str(outcome.path),
+        "path": readable(outcome.path),
         "error": outcome.error.message,
         "hint": outcome.error.hint,
     }
 
 
-def demo(folder: Path, backend: Any) -> int:
+def demo(folder: Path, backend: Backend) -> int:
     """Explain the sample and say how much of the importance falls on its signature frames."""
     from tiemcli.facts import Facts
 
@@ -145,4 +187,4 @@ def whitebox(seeds: int, queries: int, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"rows": [asdict(row) for row in rows]}, indent=2))
     else:
-        print_whitebox(rows)
+        print_whitebox(rows, seeds)

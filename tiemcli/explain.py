@@ -11,13 +11,14 @@ import numpy as np
 
 from tiemcli import sampling, video
 from tiemcli.errors import ClipError
-from tiemcli.extremal import Objective
 from tiemcli.extremal.backend import Differentiation, differentiate, make_fitter
+from tiemcli.extremal.objective import Objective
 from tiemcli.extremal.search import AREA_LADDER, ExtremalMask, fit_areas
 from tiemcli.kernels.arrays import Floats
 from tiemcli.kernels.windows import enumerate_windows, window_sizes
 from tiemcli.model import Model
 from tiemcli.progress import Progress, Silent
+from tiemcli.result import readable
 from tiemcli.scorers.network import Network
 from tiemcli.settings import Settings
 from tiemcli.target import resolve_target
@@ -95,8 +96,11 @@ def explain(
     target = resolve_target(settings.target, outputs, network.model.labels)
     clean = float(outputs[target])
     regression = network.port.output_kind == "value"
-    if regression and clean == 0:
-        raise ClipError(f"{path}: the network answers 0, of which nothing can be lost")
+    if clean == 0:
+        raise ClipError(
+            f"{readable(path)}: the network's answer is 0, of which nothing can be lost",
+            "choose another --target",
+        )
     hidden = np.zeros((1, clip.shape[1]), np.float32)
 
     with _timed(seconds, "temporal"):
@@ -141,7 +145,7 @@ def explain(
             scorer,
             temporal.importance,
             areas,
-            lambda score: score >= enough,
+            lambda score: score / clean >= enough / clean,
             stop_when_too_small=settings.areas is None,
             progress=progress.advance,
         )
@@ -163,9 +167,14 @@ def explain(
         warnings=(
             *source.warnings,
             *_doubts(settings, clean, base_score, window_base_score, temporal, gradients),
-            *([] if any(mask.smallest for mask in masks) else [_too_small(masks, enough)]),
+            *_shortfalls(masks),
+            *([] if any(mask.smallest for mask in masks) else [_too_small(masks, clean, enough)]),
         ),
-        forwards=1 + window_scorer.forwards + scorer.forwards + getattr(torch_clip, "forwards", 0),
+        forwards=1
+        + window_scorer.forwards
+        + gradients.forwards
+        + scorer.forwards
+        + getattr(torch_clip, "forwards", 0),
         backwards=getattr(torch_clip, "backwards", 0),
         seconds=seconds,
     )
@@ -212,10 +221,19 @@ def _doubts(
         yield gradients.warning
 
 
-def _too_small(masks: tuple[ExtremalMask, ...], enough: float) -> str:
-    return (
-        f"no mask of these areas scores {enough:.2f}; the best is {max(m.score for m in masks):.2f}"
-    )
+def _shortfalls(masks: tuple[ExtremalMask, ...]) -> Iterator[str]:
+    for mask in masks:
+        if mask.effective_area < 0.98 * mask.area:
+            yield (
+                f"{mask.effective_area:.0%} is kept where {mask.area:.0%} was asked for: the other "
+                "frames have no importance"
+            )
+
+
+def _too_small(masks: tuple[ExtremalMask, ...], clean: float, enough: float) -> str:
+    best = max((mask.score for mask in masks), key=lambda score: score / clean)
+    share = f"{enough / clean:.0%} of the answer, {enough:.2f}"
+    return f"no mask of these areas keeps {share}; the best scores {best:.2f}"
 
 
 @contextmanager

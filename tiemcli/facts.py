@@ -18,9 +18,10 @@ from pydantic import (
     ValidationError,
 )
 
-from tiemcli.errors import ModelError, UsageError
+from tiemcli.errors import ModelError, UsageError, first_line
 from tiemcli.kernels.layout import check_layout
 
+# Of the keys of a network's metadata that are ours.
 METADATA_PREFIX = "tiem."
 
 
@@ -34,6 +35,12 @@ def _quotient(text: str) -> float:
 
 def _number(value: Any) -> Any:
     return _quotient(value) if isinstance(value, str) else value
+
+
+def _not_zero(value: float) -> float:
+    if value == 0:
+        raise ValueError("nothing is left of the pixels")
+    return value
 
 
 def _numbers(value: Any) -> Any:
@@ -53,19 +60,27 @@ def _size(value: Any) -> Any:
 
 
 def _labels(value: Any) -> Any:
-    """A JSON array, a file of one label a line (or a JSON array), or labels with commas between."""
+    """A JSON array, or labels with commas between."""
     if not isinstance(value, str):
         return value
-    path = Path(value)
-    if not value.lstrip().startswith("[") and (path.is_file() or "," not in value):
-        if not path.is_file():
-            raise ValueError("no such file, and no labels with commas between")
-        value = path.read_text(encoding="utf-8")
-        if not value.lstrip().startswith("["):
-            return [line.strip() for line in value.splitlines() if line.strip()]
     if value.lstrip().startswith("["):
         return json.loads(value)
     return [label.strip() for label in value.split(",")]
+
+
+def _labels_in(folder: Path, value: Any) -> Any:
+    """Labels, read from a file in `folder` if the text names one: a line each, or a JSON array.
+
+    Only what the user wrote may name a file: a stranger's metadata may not.
+    """
+    if not isinstance(value, str) or "," in value or value.lstrip().startswith("["):
+        return value
+    text = (folder / value).read_text(encoding="utf-8")
+    return (
+        text
+        if text.lstrip().startswith("[")
+        else [t for t in map(str.strip, text.splitlines()) if t]
+    )
 
 
 def _layout(value: str) -> str:
@@ -86,7 +101,9 @@ class Facts(BaseModel):
     output_name: which output, where there are several. labels: of the classes, in order.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True
+    )
 
     layout: Annotated[str, AfterValidator(_layout)] | None = None
     frames: PositiveInt | None = None
@@ -94,7 +111,7 @@ class Facts(BaseModel):
     size: Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_size)] | None = None
     mean: Numbers | None = None
     std: Numbers | None = None
-    scale: Annotated[float, BeforeValidator(_number)] | None = None
+    scale: Annotated[float, BeforeValidator(_number), AfterValidator(_not_zero)] | None = None
     color: Literal["rgb", "bgr", "gray"] | None = None
     resize: Literal["stretch", "crop"] | None = None
     output: Literal["auto", "logits", "probabilities", "value"] | None = None
@@ -112,7 +129,7 @@ def facts_from_flags(values: Mapping[str, Any]) -> Facts:
     """Facts given on the command line; raises UsageError that names the flag."""
     given = {name: value for name, value in values.items() if value is not None}
     try:
-        return Facts.model_validate(given)
+        return _said_by_the_user(given, Path())
     except (ValidationError, OSError, ValueError) as error:
         name, reason = _complaint(error)
         flag = name.replace("_", "-")
@@ -124,11 +141,19 @@ def facts_beside(model: Path) -> Facts:
     """The facts of `net.toml` beside `net.onnx`, empty where there is no such file."""
     path = model.with_suffix(".toml")
     try:
-        return Facts.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return Facts()
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: {first_line(error)}", f"mend {path.name}") from error
+    try:
+        return _said_by_the_user(tomllib.loads(text), path.parent)
     except (ValidationError, ValueError, OSError) as error:
         raise ModelError(f"{path}: {': '.join(_complaint(error))}", f"mend {path.name}") from error
+
+
+def _said_by_the_user(given: dict[str, Any], folder: Path) -> Facts:
+    return Facts.model_validate(given | {"labels": _labels_in(folder, given.get("labels"))})
 
 
 def facts_in_metadata(metadata: Mapping[str, str]) -> Facts:
@@ -151,5 +176,9 @@ def _complaint(error: Exception) -> tuple[str, str]:
     """Which fact is wrong, and why."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
+        if first["type"] == "extra_forbidden":
+            return str(first["loc"][0]), f"no such fact; there are {', '.join(Facts.model_fields)}"
         return str(first["loc"][0]), first["msg"].removeprefix("Value error, ")
-    return "", str(error)
+    if isinstance(error, OSError):
+        return "labels", f"{error.strerror}, and no labels with commas between"
+    return "file", first_line(error)

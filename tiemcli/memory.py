@@ -1,7 +1,6 @@
 """What this machine's memory holds, as far as its system tells."""
 
 import os
-import sys
 from pathlib import Path
 
 _UNKNOWN = 4 << 30
@@ -21,11 +20,10 @@ def available_memory() -> int:
         return _UNKNOWN
 
 
-def peak_memory() -> int:
-    """The most bytes that this process has held so far; 0 where nobody tells."""
+def resident_memory() -> int:
+    """Bytes that this process holds now; 0 where nobody tells."""
     try:
-        import resource
-    except ImportError:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
         return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,16 +1,20 @@
 """Read somebody's ONNX file and settle how it is fed and read, or say which flag would settle it."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto
 
-from tiemcli.axes import dims_of, folded_batch, infer_layout, settle_sizes
+from tiemcli.axes import folded_batch, infer_layout, settle_sizes
 from tiemcli.errors import ModelError
 from tiemcli.facts import Facts, facts_beside, facts_in_metadata
 from tiemcli.kernels.arrays import Floats
+from tiemcli.kernels.free_batch import dims_of
+from tiemcli.kernels.fuse import OutputKind
 from tiemcli.kernels.layout import to_layout
 from tiemcli.model_file import read_network
 from tiemcli.preprocess import Preprocessing
@@ -27,7 +31,7 @@ class Model:
     """A network's file with all that its graph, its metadata and the user say of its input.
 
     batch: the size that the file fixes, None where it is free. shape C, T, H, W as it is fed.
-    output: the name of the output to explain. labels: empty where unknown. assumed: one line for
+    output: the name of the output to explain. output_kind: None if nobody said. labels: empty where unknown. assumed: one line for
     each thing that nobody said.
     """
 
@@ -42,13 +46,23 @@ class Model:
     stride: int | None
     preprocessing: Preprocessing
     output: str
-    output_kind: str
+    output_kind: OutputKind | None
     labels: tuple[str, ...]
     assumed: tuple[str, ...]
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
         return self.sizes["C"], self.sizes["T"], self.sizes["H"], self.sizes["W"]
+
+    def reading(self) -> dict[str, Any]:
+        """All that decides what the network is fed and how its answer is read, as JSON holds it."""
+        facts = {"layout": self.layout, "frames": self.sizes["T"], "stride": self.stride}
+        facts |= asdict(self.preprocessing)
+        return facts | {
+            "output": self.output,
+            "output_kind": self.output_kind,
+            "labels": self.labels,
+        }
 
     def tensor(self, clips: Floats) -> np.ndarray:
         """A batch (N, C, T, H, W) float32 in the network's own axes and type."""
@@ -71,8 +85,7 @@ def load_model(path: Path, said: Facts) -> Model:
     facts = said.over(facts_beside(path)).over(facts_in_metadata(metadata))
     source = _video_input(proto)
     dims = dims_of(source)
-    assumed: list[str] = []
-    layout = facts.layout or infer_layout(dims, facts, source.name, assumed)
+    layout = facts.layout or infer_layout(dims, facts, source.name)
     if len(layout) != len(dims):
         raise ModelError(
             f"layout {layout} has {len(layout)} axes, the network's input {source.name!r} {len(dims)}",
@@ -80,20 +93,13 @@ def load_model(path: Path, said: Facts) -> Model:
         )
     sizes = settle_sizes(layout, dims, facts)
     channels = sizes["C"]
-    if facts.color is None and channels == 3:
-        assumed.append("color rgb")
-    color = facts.color or ("rgb" if channels == 3 else "gray")
-    if (color == "gray") != (channels == 1):
-        raise ModelError(
-            f"the network takes {channels} channels, not {color}", "give another --color"
-        )
     element_type = source.type.tensor_type.elem_type
     preprocessing = Preprocessing(
         height=sizes["H"],
         width=sizes["W"],
-        color=color,
+        color=facts.color or ("rgb" if channels == 3 else "gray"),
         resize=facts.resize or "stretch",
-        scale=_scale(facts, element_type, assumed),
+        scale=facts.scale or (1.0 if element_type == TensorProto.UINT8 else 1 / 255),
         mean=_per_channel("mean", facts.mean or (0.0,), channels),
         std=_per_channel("std", facts.std or (1.0,), channels),
     )
@@ -110,10 +116,23 @@ def load_model(path: Path, said: Facts) -> Model:
         stride=facts.stride,
         preprocessing=preprocessing,
         output=_output(proto, facts.output_name),
-        output_kind=facts.output or "auto",
+        output_kind=None if facts.output == "auto" else facts.output,
         labels=facts.labels or (),
-        assumed=tuple(assumed),
+        assumed=tuple(_assumed(facts, layout, channels, element_type)),
     )
+
+
+def _assumed(facts: Facts, layout: str, channels: int, element_type: int) -> Iterator[str]:
+    """What nobody said of the input, a line each."""
+    if facts.layout is None:
+        yield f"layout {layout}"
+    if facts.color is None and channels == 3:
+        yield "color rgb"
+    if facts.resize is None:
+        yield "frames stretched to the network's size"
+    if facts.scale is None and facts.mean is None and facts.std is None:
+        whole = element_type == TensorProto.UINT8
+        yield f"pixels {'0..255' if whole else 'scaled to 0..1'}, no mean or std"
 
 
 def _video_input(proto: onnx.ModelProto) -> onnx.ValueInfoProto:
@@ -136,16 +155,6 @@ def _video_input(proto: onnx.ModelProto) -> onnx.ValueInfoProto:
     return source
 
 
-def _scale(facts: Facts, element_type: int, assumed: list[str]) -> float:
-    if facts.scale is not None:
-        return facts.scale
-    if element_type == TensorProto.UINT8:
-        return 1.0
-    if facts.mean is None and facts.std is None:
-        assumed.append("pixels scaled to 0..1, no mean or std")
-    return 1 / 255
-
-
 def _per_channel(name: str, values: tuple[float, ...], channels: int) -> tuple[float, ...]:
     if len(values) not in (1, channels):
         raise ModelError(
@@ -158,6 +167,8 @@ def _per_channel(name: str, values: tuple[float, ...], channels: int) -> tuple[f
 
 def _output(proto: onnx.ModelProto, wanted: str | None) -> str:
     names: list[str] = [value.name for value in proto.graph.output]
+    if not names:
+        raise ModelError("the network has no output", "export it again")
     if wanted is None and len(names) == 1:
         return names[0]
     if wanted is None or wanted not in names:

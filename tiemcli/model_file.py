@@ -34,7 +34,9 @@ def read_network(path: Path) -> tuple[onnx.ModelProto, str]:
     except DecodeError:
         proto = onnx.ModelProto()
     if not proto.graph.node or not proto.opset_import:
-        raise ModelError(f"{path}: not an ONNX network", "export it to ONNX first") from None
+        raise ModelError(
+            f"{path}: not an ONNX network, or cut short", "export it to ONNX, or copy it again"
+        ) from None
     digest = hashlib.sha256(content)
     for name in _external_files(proto):
         _take_in(proto, path.parent, name, digest)
@@ -49,6 +51,10 @@ def _external_files(proto: onnx.ModelProto) -> list[str]:
 
 def _take_in(proto: onnx.ModelProto, folder: Path, name: str, digest: "hashlib._Hash") -> None:
     """Hash a file of weights, and load the few that the runtime must see to infer shapes."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ModelError(
+            f"the network's weights lie outside of its folder, in {name}", "copy them beside it"
+        )
     try:
         with (folder / name).open("rb") as file:
             while block := file.read(1 << 24):

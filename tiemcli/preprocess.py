@@ -8,8 +8,8 @@ import numpy as np
 
 from tiemcli.kernels.arrays import Bytes, Floats
 from tiemcli.kernels.blend import BLUR_SIGMA, gaussian_blur
+from tiemcli.settings import Base
 
-Base = Literal["blur", "black", "mean"]
 Color = Literal["rgb", "bgr", "gray"]
 Resize = Literal["stretch", "crop"]
 

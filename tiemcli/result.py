@@ -1,11 +1,20 @@
 """The JSON result, schema `tiem/1`: what others script against."""
 
+import os
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tiemcli.settings import Aggregate, Base
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
+
+
+def readable(path: Path) -> str:
+    """A path as text that any terminal and any JSON takes, whatever bytes name the file."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 class _Document(BaseModel):
@@ -26,7 +35,9 @@ class ClipRecord(_Document):
 
 
 class ModelRecord(_Document):
-    """The network. assumed: what neither the file nor the user said, a line each."""
+    """The network. reading: how it was fed and its answer read, by the names of the flags that say
+    so. batch: the one its file fixes. looped: clips went one by one, for it could not be freed.
+    assumed: what neither the file nor the user said, a line each."""
 
     path: str
     sha256: str
@@ -34,6 +45,9 @@ class ModelRecord(_Document):
     layout: str
     output: str
     output_kind: Literal["logits", "probabilities", "value"]
+    batch: int | None
+    looped: bool
+    reading: dict[str, Any]
     providers: list[str]
     assumed: list[str]
 
@@ -49,7 +63,7 @@ class TargetRecord(_Document):
 class BaseRecord(_Document):
     """What stands where the clip is hidden, and Φ of it alone."""
 
-    kind: Literal["blur", "black", "mean"]
+    kind: Base
     score: float
 
 
@@ -69,14 +83,15 @@ class TemporalRecord(_Document):
 
     importance: list[Share]
     alpha: float
-    aggregate: Literal["mean", "nnls"]
+    aggregate: Aggregate
     base: BaseRecord
     degenerate: bool
     windows: list[WindowRecord]
 
 
 class MaskRecord(_Document):
-    """One mask. area: asked for, of the clip. frame_areas: of each sampled frame (Eq. 5). score: Φ
+    """One mask. area: asked for, of the clip; effective_area: kept of it, in whole pixels.
+    frame_areas: asked for of each sampled frame (Eq. 5). score: Φ
     under the hard mask. smallest: the smallest area whose score is enough (Eq. 6)."""
 
     area: Share

@@ -1,12 +1,19 @@
 """Everything that can be asked of an explanation, checked once."""
 
-import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from tiemcli.errors import UsageError
 
+Method = Literal["tiem"]
+Backend = Literal["auto", "autograd", "finite-difference"]
+Base = Literal["blur", "black", "mean"]
+Aggregate = Literal["mean", "nnls"]
+Constraint = Literal["exact", "penalty"]
+Estimator = Literal["gp-nes", "spsa", "central"]
+Sampling = Literal["uniform", "center"]
 Style = Literal["mask", "overlay", "heat", "side-by-side"]
 
 FORMATS = ("mp4", "json", "npz")
@@ -23,20 +30,20 @@ class Settings:
     """
 
     target: str | None = None
-    method: Literal["tiem"] = "tiem"
-    backend: Literal["auto", "autograd", "finite-difference"] = "auto"
+    method: Method = "tiem"
+    backend: Backend = "auto"
     areas: tuple[float, ...] | None = None
     target_score: float | None = None
     alpha: float = 0.8
     windows: str = "auto"
-    tis_aggregate: Literal["mean", "nnls"] = "mean"
-    base: Literal["blur", "black", "mean"] = "blur"
-    window_base: Literal["blur", "black", "mean"] = "black"
-    constraint: Literal["exact", "penalty"] = "exact"
+    tis_aggregate: Aggregate = "mean"
+    base: Base = "blur"
+    window_base: Base = "black"
+    constraint: Constraint = "exact"
     iterations: int | None = None
     queries: int = 2000
-    estimator: Literal["gp-nes", "spsa", "central"] = "gp-nes"
-    sampling: Literal["uniform", "center"] = "uniform"
+    estimator: Estimator = "gp-nes"
+    sampling: Sampling = "uniform"
     stride: int | None = None
     start: float | None = None
     end: float | None = None
@@ -49,8 +56,18 @@ class Settings:
             _require(0 < area <= 1, "area", area, "an area is a share of the clip, in (0, 1]")
         _require(self.areas != (), "areas", "", "give at least one area")
         _require(0 <= self.alpha < 1, "alpha", self.alpha, "alpha is at least 0 and below 1")
-        _require((self.iterations or 1) >= 1, "iterations", self.iterations, "at least 1")
-        _require(self.queries >= 2, "queries", self.queries, "at least 2")
+        for flag, least in (
+            ("iterations", 1),
+            ("queries", 2),
+            ("stride", 1),
+            ("start", 0),
+            ("end", 0),
+        ):
+            value = getattr(self, flag)
+            _require(value is None or value >= least, flag, value, f"give {least} or more")
+        target_score = self.target_score
+        finite = target_score is None or math.isfinite(target_score)
+        _require(finite, "target-score", target_score, "give a number")
         _require(0 <= self.seed < 2**63, "seed", self.seed, "a seed is 0 or more")
         unknown = sorted(set(self.formats) - set(FORMATS))
         _require(not unknown, "format", ",".join(unknown), f"choose from {', '.join(FORMATS)}")
@@ -72,11 +89,6 @@ class Settings:
         """The settings as JSON holds them."""
         record: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return record
-
-    def fingerprint(self, clip_sha256: str, model_sha256: str, facts: str) -> str:
-        """One hash of all that decides a result, by which a finished clip is recognised."""
-        record = json.dumps([self.to_record(), clip_sha256, model_sha256, facts], sort_keys=True)
-        return hashlib.sha256(record.encode()).hexdigest()
 
 
 def _require(met: bool, flag: str, value: object, hint: str) -> None:

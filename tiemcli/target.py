@@ -19,13 +19,15 @@ def resolve_target(wanted: str | None, outputs: Doubles, labels: Sequence[str]) 
         return list(labels).index(wanted)
     if wanted.casefold() in by_name:
         return by_name[wanted.casefold()]
-    if wanted.isdigit():
+    if wanted.isdecimal():
         if int(wanted) < len(outputs):
             return int(wanted)
         raise UsageError(
             f"--target {wanted}: the network has outputs 0 to {len(outputs) - 1}",
             "give one of them",
         )
+    if wanted.lstrip("-").isdecimal():
+        raise UsageError(f"--target {wanted}: no output has that index", "count from 0")
     if not labels:
         raise UsageError(
             f"--target {wanted}: the network's labels are not known", "give an index, or --labels"

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from tiemcli.kernels.arrays import Doubles, Floats
 from tiemcli.kernels.windows import enumerate_windows, window_membership
 from tiemcli.scorers import Scorer
-
-Aggregate = Literal["mean", "nnls"]
+from tiemcli.settings import Aggregate
 
 # A window size says nothing where its drops are mostly rises, and a score that hardly moves
 # nowhere: the paper's division by Σp then meets zero or a negative number.
@@ -18,6 +16,8 @@ DEGENERATE_SHARE = 1e-3
 SMALLEST_DROP = 1e-5
 # Ridge of the non-negative least squares, chosen on spliced clips of known truth.
 NNLS_RIDGE = 0.3
+# Windows scored between two reports of progress.
+PROGRESS_CHUNK = 16
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,6 @@ def measure_importance(
     return time_importance(
         dict(zip(sizes, by_size, strict=True)), frames, alpha=alpha, aggregate=aggregate, unit=unit
     )
-
-
-PROGRESS_CHUNK = 16
 
 
 def time_importance(

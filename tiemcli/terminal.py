@@ -13,7 +13,6 @@ from rich.progress import (
     MofNCompleteColumn,
     ProgressColumn,
     Task,
-    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -22,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tiemcli.errors import TiemError
-from tiemcli.result import Result
+from tiemcli.result import Result, readable
 
 if TYPE_CHECKING:
     from tiemcli.bench.whitebox import Row
@@ -42,20 +41,9 @@ class Terminal:
 
     def __init__(self, *, quiet: bool) -> None:
         self.console = Console(stderr=True, quiet=quiet, highlight=False)
-        self._bars = Bars(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            _Rate(),
-            TimeRemainingColumn(),
-            console=self.console,
-            transient=True,
-            disable=quiet or not self.console.is_terminal,
-        )
-        self._task: TaskID | None = None
+        self._bars: Bars | None = None
 
     def __enter__(self) -> Self:
-        self._bars.start()
         return self
 
     def __exit__(
@@ -64,21 +52,28 @@ class Terminal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bars.stop()
+        self.close()
 
     def stage(self, name: str, total: int) -> None:
         self.close()
-        self._task = self._bars.add_task(name, total=total)
+        if self.console.quiet or not self.console.is_terminal:
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        self._bars = Bars(
+            *columns, _Rate(), TimeRemainingColumn(), console=self.console, transient=True
+        )
+        self._bars.add_task(name, total=total)
+        self._bars.start()
 
     def advance(self, done: int) -> None:
-        if self._task is not None:
-            self._bars.advance(self._task, done)
+        if self._bars is not None:
+            self._bars.advance(self._bars.task_ids[0], done)
 
     def close(self) -> None:
-        """The last stage is done."""
-        if self._task is not None:
-            self._bars.remove_task(self._task)
-            self._task = None
+        """Clear the bar: what is printed next, on stdout too, begins on a line of its own."""
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
 
     def note(self, text: str, style: str = "dim") -> None:
         """One line of talk."""
@@ -101,28 +96,24 @@ def print_error(error: TiemError) -> None:
 def print_result(result: Result, folder: Path, *, kept: bool) -> None:
     """The closing table of one clip. kept: it was explained by an earlier run."""
     target, temporal = result.target, result.temporal
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    name = target.label or f"output {target.index}"
-    table.add_row(
-        "clip", f"{result.clip.path}{' (explained before; -f does it again)' if kept else ''}"
-    )
-    table.add_row("answer", Text(f"{name}  {_score(target.score)}", style="bold"))
-    table.add_row("hidden", f"{_score(result.base.score)} when all is {_HIDDEN[result.base.kind]}")
-    peak = int(np.argmax(temporal.importance))
-    moment = f"peak at {result.clip.timestamps[peak]:.2f} s"
-    table.add_row("when", f"{sparkline(temporal.importance)}  {moment}")
+    console = Console(file=sys.stdout, highlight=False)
+
+    def row(name: str, text: str, style: str = "") -> None:
+        console.print(Text.assemble((f"{name:<8}", "dim"), (text, style)), soft_wrap=True)
+
+    again = " (explained before; -f does it again)" if kept else ""
+    row("clip", f"{result.clip.path}{again}")
+    row("answer", f"{target.label or f'output {target.index}'}  {_score(target.score)}", "bold")
+    row("hidden", f"{_score(result.base.score)} when all is {_HIDDEN[result.base.kind]}")
+    peak = result.clip.timestamps[int(np.argmax(temporal.importance))]
+    row("when", f"{sparkline(temporal.importance)}  peak at {peak:.2f} s")
     for mask in result.masks:
         star = "  smallest that is enough" if mask.smallest and len(result.masks) > 1 else ""
-        table.add_row("where", f"{_score(mask.score)} with {mask.effective_area:.1%} kept{star}")
-    table.add_row("by", f"{result.backend}, {result.cost.forwards} evaluations")
-    names = [
-        *result.files.model_dump(exclude_none=True).values(),
-        f"{Path(result.clip.path).stem}.tiem.json",
-    ]
-    table.add_row("files", "  ".join(str(folder / name) for name in names))
-    Console(file=sys.stdout, highlight=False).print(table)
+        row("where", f"{_score(mask.score)} with {mask.effective_area:.1%} kept{star}")
+    row("by", f"{result.backend}, {result.cost.forwards} evaluations")
+    stem = Path(result.clip.path).stem
+    for name in (*result.files.model_dump(exclude_none=True).values(), f"{stem}.tiem.json"):
+        row("wrote", readable(folder / name))
 
 
 def print_demo(result: Result, truth: Mapping[str, Any]) -> None:
@@ -137,8 +128,8 @@ def print_demo(result: Result, truth: Mapping[str, Any]) -> None:
     )
 
 
-def print_whitebox(rows: "Sequence[Row]") -> None:
-    """The white-box table, Table 2's figures for TIEM beside it."""
+def print_whitebox(rows: "Sequence[Row]", seeds: int) -> None:
+    """The white-box table, Table 2's figures for TIEM beside it; one seed has no deviation."""
     table = Table(box=None, pad_edge=False)
     for name in ("regressor", "constraint", "backend", "grid"):
         table.add_column(name)
@@ -150,7 +141,7 @@ def print_whitebox(rows: "Sequence[Row]") -> None:
             row.constraint,
             row.backend,
             f"{row.cells}×{row.cells}",
-            f"{row.mean:.2f} ± {row.std:.2f}",
+            f"{row.mean:.2f} ± {row.std:.2f}" if seeds > 1 else f"{row.mean:.2f}",
             f"{row.ceiling:.2f}",
             f"{row.paper:.2f}",
         )

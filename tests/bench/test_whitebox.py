@@ -1,11 +1,22 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tiemcli.bench.whitebox import FRAMES, SIDE, SIZE, ceiling, pointing_game, region
+from tiemcli.bench.whitebox import (
+    FRAMES,
+    SIDE,
+    SIZE,
+    Regressor,
+    ceiling,
+    play,
+    pointing_game,
+    region,
+    regressor_network,
+)
 
 
 def test_the_regions_are_the_papers() -> None:
@@ -37,29 +48,37 @@ def test_the_ceiling_is_reached_by_the_best_mask() -> None:
 
 @pytest.mark.slow
 def test_tiem_points_at_the_truth() -> None:
-    """The table has a row a variant; with gradients and exact areas almost all that is kept is in A,
-    on both regressors."""
-    command = [sys.executable, "-m", "tiemcli", "bench", "whitebox"]
-    options = ["--seeds", "1", "--queries", "800", "--json"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
+    """The table has a row a variant. Over five clips, with gradients and exact areas, 99.9 of 100
+    that is kept is in A; with the penalty 99.5; by 2,000 queries 93."""
+    command = [sys.executable, "-m", "tiemcli", "bench", "whitebox", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     rows = json.loads(done.stdout)["rows"]
     assert len(rows) == 12
-    keys = {
-        "method",
-        "constraint",
-        "backend",
-        "regressor",
-        "cells",
-        "mean",
-        "std",
-        "ceiling",
-        "paper",
+    keys = {"method", "constraint", "backend", "regressor", "cells", "mean", "std"}
+    assert all(set(row) == keys | {"ceiling", "paper"} for row in rows)
+    least = {
+        ("exact", "autograd", 16): 99.9,
+        ("penalty", "autograd", 16): 99.5,
+        ("exact", "finite-difference", 8): 93,
     }
-    assert all(set(row) == keys for row in rows)
-    exact = [
-        r for r in rows if (r["constraint"], r["backend"], r["cells"]) == ("exact", "autograd", 16)
+    for regressor in ("gentle", "dynamic"):
+        for variant, bar in least.items():
+            (row,) = (
+                row
+                for row in rows
+                if (row["constraint"], row["backend"], row["cells"]) == variant
+                and row["regressor"] == regressor
+            )
+            assert row["mean"] >= bar, row
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("regressor", ["gentle", "dynamic"])
+def test_more_queries_point_better(regressor: Regressor, tmp_path: Path) -> None:
+    """5,000 queries keep 96 of 100 in A."""
+    truth = region(regressor)
+    network = regressor_network(truth, tmp_path)
+    games = [
+        play(network, truth, "exact", "finite-difference", 8, 5000, seed)[0] for seed in range(3)
     ]
-    assert {row["regressor"] for row in exact} == {"gentle", "dynamic"}
-    assert all(row["mean"] > 99.5 for row in exact)
-    queries = [r for r in rows if (r["constraint"], r["backend"]) == ("exact", "finite-difference")]
-    assert all(row["mean"] > 85 for row in queries)
+    assert np.mean(games) >= 96

@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tiemcli.extremal import MaskSpace, Objective
 from tiemcli.extremal.finite_difference import FiniteDifferenceFitter
+from tiemcli.extremal.mask import MaskSpace
+from tiemcli.extremal.objective import Objective
 from tiemcli.extremal.penalty import area_distance, steep_sigmoid
 from tiemcli.extremal.regression import kernel_ridge
 from tiemcli.kernels.area import sorted_template
@@ -68,6 +69,20 @@ def test_queries_alone_find_the_region(changes: dict[str, object], least: float)
     assert fit.hard.sum(axis=(1, 2)).tolist() == [0, 144, 144, 1024]
     found = (fit.hard * scorer.region).sum() / scorer.region.sum()
     assert found >= least
+
+
+@pytest.mark.parametrize("estimator", ["gp-nes", "spsa", "central"])
+@pytest.mark.parametrize("constraint", ["exact", "penalty"])
+@pytest.mark.parametrize("queries", [2, 3, 17, 40, 701])
+def test_no_budget_is_exceeded(estimator: str, constraint: str, queries: int) -> None:
+    """Cold or warm, the queries asked for are the most that are made."""
+    scorer = Window()
+    search = fitter(scorer, estimator=estimator, constraint=constraint, queries=queries)
+    first = search.fit(AREAS, None, lambda done: None)
+    assert scorer.forwards <= search.budget(warm=False) == queries
+    spent = scorer.forwards
+    search.fit(AREAS, first.cells, lambda done: None)
+    assert scorer.forwards - spent <= search.budget(warm=True)
 
 
 def test_a_warm_start_costs_a_third_and_goes_on() -> None:

@@ -1,6 +1,6 @@
 import numpy as np
 
-from tiemcli.extremal import Fit
+from tiemcli.extremal.mask import Fit
 from tiemcli.extremal.search import fit_areas
 
 

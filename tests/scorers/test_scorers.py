@@ -11,6 +11,7 @@ import pytest
 
 from tiemcli.errors import ClipError, ModelError
 from tiemcli.facts import Facts
+from tiemcli.kernels.blend import blend
 from tiemcli.kernels.fuse import opset_of
 from tiemcli.kernels.layout import to_layout
 from tiemcli.kernels.upsample import gaussian_upsampling
@@ -36,6 +37,7 @@ FORMS = [
     pytest.param({"ending": "value"}, Facts(), id="value"),
     pytest.param({"opset": 12}, Facts(), id="opset 12"),
     pytest.param({}, Facts(mean=(0.4,), std=(0.2,)), id="normalised"),
+    pytest.param({"ir_version": 3, "opset": 12}, Facts(), id="weights as inputs"),
 ]
 
 
@@ -47,7 +49,7 @@ def frames_of(model: Model, seed: int) -> np.ndarray:
 
 def reference(model: Model, kind: str, clip: np.ndarray, base: np.ndarray, keep: np.ndarray):
     """All outputs under one mask (T, H, W): NumPy's blend into the untouched network."""
-    mixed = (keep * clip + (1 - keep) * base)[None].repeat(model.batch or 1, axis=0)
+    mixed = blend(clip, base, keep[None]).repeat(model.batch or 1, axis=0)
     if model.element_type == onnx.TensorProto.UINT8:
         mixed = np.floor(mixed + 0.5)
     fed = to_layout(mixed.astype(np.float32), model.layout)
@@ -102,9 +104,13 @@ def test_a_fixed_batch_is_freed(form: dict, build_network: Callable[..., Path]) 
     assert load(build_network(**form), Facts()).looped is None
 
 
-def test_a_batch_that_cannot_be_freed_is_looped(build_network: Callable[..., Path]) -> None:
-    """Where freeing changes the answer, clips go one by one, the scores are right and it is said."""
-    path = build_network(batch=1)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_batch_that_cannot_be_freed_is_looped(
+    batch: int, build_network: Callable[..., Path]
+) -> None:
+    """Where freeing changes the answer, clips go one by one, filling a larger batch with copies; the
+    scores are right and it is said."""
+    path = build_network(batch=batch)
     proto = onnx.load(path)
     # Each clip's answer depends on the whole batch: right at 1, wrong in any larger one.
     graph = proto.graph
@@ -117,12 +123,13 @@ def test_a_batch_that_cannot_be_freed_is_looped(build_network: Callable[..., Pat
     graph.output[0].name = "mixed"
     onnx.save(proto, path)
     network = load(path, Facts())
-    assert network.looped == 1
-    assert any("batch stays at 1" in note for note in network.notes)
+    assert network.looped == batch
+    assert any("one by one" in note for note in network.notes)
     model = network.model
-    clip = model.preprocessing.clip(frames_of(model, 0))
-    scores = network.scorer(clip, np.zeros_like(clip), 0).score(np.ones((4, 4), np.float32))
-    expected = reference(model, "logits", clip, clip, np.ones((4, 12, 16), np.float32))[0]
+    clip, base = (model.preprocessing.clip(frames_of(model, seed)) for seed in (0, 1))
+    keep = np.random.default_rng(2).random((5, 4, 12, 16), dtype=np.float32)
+    scores = network.scorer(clip, base, 0).score(keep)
+    expected = [reference(model, "logits", clip, base, mask)[0] for mask in keep]
     np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 

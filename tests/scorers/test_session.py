@@ -6,7 +6,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from tiemcli.errors import DeviceError, ModelError, first_line
+from tiemcli.errors import DeviceError, ModelError, UsageError, first_line
 from tiemcli.facts import Facts
 from tiemcli.model import load_model
 from tiemcli.scorers import session
@@ -45,7 +45,7 @@ def test_the_device_decides_the_providers(
 @pytest.mark.parametrize("device", ["gpu", "cuda:x", "cpu:0", "cuda1"])
 def test_an_unknown_device_is_an_error(device: str) -> None:
     """Only auto, cpu, cuda and cuda:N are devices."""
-    with pytest.raises(DeviceError, match=device):
+    with pytest.raises(UsageError, match=device):
         session.providers_for(device)
 
 

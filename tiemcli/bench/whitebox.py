@@ -8,6 +8,7 @@ import itertools
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -15,8 +16,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from tiemcli.extremal import Constraint, Objective
-from tiemcli.extremal.backend import CELLS, Backend, differentiate, make_fitter
+from tiemcli.extremal.backend import CELLS, differentiate, make_fitter
+from tiemcli.extremal.objective import Objective
 from tiemcli.facts import Facts
 from tiemcli.kernels.area import frame_areas
 from tiemcli.kernels.arrays import Doubles, Floats
@@ -24,6 +25,7 @@ from tiemcli.kernels.blend import BLUR_SIGMA, gaussian_blur
 from tiemcli.kernels.windows import window_sizes
 from tiemcli.model import load_model
 from tiemcli.scorers.network import Network, load_network
+from tiemcli.settings import Backend, Constraint
 from tiemcli.temporal import measure_importance
 
 Regressor = Literal["gentle", "dynamic"]
@@ -122,9 +124,12 @@ def run_whitebox(
         with tempfile.TemporaryDirectory() as folder:
             network = regressor_network(truth, Path(folder))
         for constraint, (backend, cells) in itertools.product(CONSTRAINTS, BACKENDS):
-            progress(f"{regressor}, {constraint}, {backend}")
+            if backend == "autograd" and find_spec("torch") is None:
+                progress(f"{regressor}, {constraint}, autograd: left out, torch is not installed")
+                continue
+            progress(f"{regressor}, {constraint}, {backend}, {cells}×{cells}")
             games = [
-                _play(network, truth, constraint, backend, cells, queries, seed)
+                play(network, truth, constraint, backend, cells, queries, seed)
                 for seed in range(seeds)
             ]
             scores, ceilings = np.array(games).T
@@ -141,7 +146,7 @@ def run_whitebox(
             )
 
 
-def _play(
+def play(
     network: Network,
     truth: Floats,
     constraint: Constraint,

@@ -8,27 +8,28 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from tiemcli.extremal import SMALLEST_PROBABILITY, Constraint, Fit, MaskSpace, Objective, Progress
+from tiemcli.errors import DeviceError
+from tiemcli.extremal.mask import FINAL_TEMPERATURE, WARM_SHARE, Fit, MaskSpace, Progress
+from tiemcli.extremal.objective import SMALLEST_PROBABILITY, Objective
 from tiemcli.extremal.penalty import (
-    AREA_GROWTH,
-    AREA_WEIGHT,
     REWARD_WEIGHT,
     SIGMOID_FLOOR,
     STEEPNESS,
+    area_weight_at,
 )
 from tiemcli.gradients import Differentiable
 from tiemcli.kernels.area import sorted_template
 from tiemcli.kernels.arrays import Doubles, Floats
 from tiemcli.kernels.fuse import Port
 from tiemcli.kernels.layout import axis_order, network_shape
+from tiemcli.scorers.session import is_out_of_memory
+from tiemcli.settings import Constraint
 
 # Exact: Adam on the cells while the mask's edge hardens.
 EXACT_RATE, EXACT_MOMENTS = 0.1, (0.9, 0.99)
-SOFT_START, SOFT_END = 0.5, 0.02
+SOFT_START = 0.5
 PENALTY_RATE = 0.05
 DEFAULT_ITERATIONS: dict[Constraint, int] = {"exact": 60, "penalty": 400}
-# A fit that goes on from a larger area needs this share of the iterations.
-WARM_SHARE = 1 / 3
 
 
 class TorchClip:
@@ -65,6 +66,11 @@ class TorchClip:
         rows = answer.float().reshape(-1, port.classes)
         return rows[: port.sizes["T"]].mean(0) if port.averaged else rows[0]
 
+    def answers(self, keep: Tensor) -> Tensor:
+        """What ONNX Runtime is asked for: the outputs (K,), softmaxed where they are logits."""
+        outputs = self.outputs(keep)
+        return outputs.softmax(0) if self._port.output_kind == "logits" else outputs
+
     def reward(self, keep: Tensor, target: int, objective: Objective) -> Tensor:
         """The objective of one keep-mask, log Φ or Φ/Φ(X), as a scalar to differentiate."""
         outputs = self.outputs(keep)
@@ -95,7 +101,14 @@ class AutogradFitter:
 
     def fit(self, areas: Doubles, start: Floats | None, progress: Progress) -> Fit:
         fit = self._fit_exact if self.constraint == "exact" else self._fit_penalty
-        return fit(areas, start, progress)
+        try:
+            return fit(areas, start, progress)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise DeviceError(
+                "there is no memory for a gradient", "use --backend finite-difference"
+            ) from error
 
     def _fit_exact(self, areas: Doubles, start: Floats | None, progress: Progress) -> Fit:
         """Ascend on masks that meet the areas at every step, from soft to hard."""
@@ -108,7 +121,7 @@ class AutogradFitter:
             self._ascend(optimiser, self.clip.reward(mask, self.target, self.objective))
             progress(1)
         with torch.no_grad():
-            soft = soft_top(self._values(cells), wanted, SOFT_END)
+            soft = soft_top(self._values(cells), wanted, FINAL_TEMPERATURE)
         return self._result(cells, soft, counts)
 
     def _fit_penalty(self, areas: Doubles, start: Floats | None, progress: Progress) -> Fit:
@@ -120,11 +133,12 @@ class AutogradFitter:
         ties.manual_seed(int(self.random.integers(2**62)))
         cells = self._parameters(np.ones(self.space.cells, np.float32) if start is None else start)
         optimiser = torch.optim.Adam([cells], lr=PENALTY_RATE)
-        for step in range(self.budget(start is not None)):
+        steps = self.budget(start is not None)
+        for step in range(steps):
             mask = steep_sigmoid(self._values(cells))
             distance = (vecsort(mask.reshape(frames, -1), ties) - template).square().mean()
             reward = self.clip.reward(mask, self.target, self.objective)
-            area_weight = AREA_WEIGHT * AREA_GROWTH**step
+            area_weight = area_weight_at(step / steps)
             self._ascend(optimiser, REWARD_WEIGHT * reward - area_weight * distance)
             with torch.no_grad():
                 cells.clamp_(0, 1)
@@ -156,7 +170,7 @@ class AutogradFitter:
 
 def _hardening(steps: int) -> list[float]:
     """Temperatures from soft to hard, in equal ratios."""
-    return [float(t) for t in np.geomspace(SOFT_START, SOFT_END, steps)]
+    return [float(t) for t in np.geomspace(SOFT_START, FINAL_TEMPERATURE, steps)]
 
 
 def steep_sigmoid(values: Tensor) -> Tensor:

@@ -1,21 +1,21 @@
 """Which backend fits the masks: gradients where the network verifiably has them, else queries."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tiemcli.errors import ModelError
-from tiemcli.extremal import Constraint, Fitter, MaskSpace, Objective
-from tiemcli.extremal.finite_difference import Estimator, FiniteDifferenceFitter
+from tiemcli.errors import ClipError, ModelError, first_line
+from tiemcli.extremal.finite_difference import FiniteDifferenceFitter
+from tiemcli.extremal.mask import Fitter, MaskSpace
+from tiemcli.extremal.objective import Objective
 from tiemcli.kernels.arrays import Floats
 from tiemcli.scorers import Scorer
 from tiemcli.scorers.network import Network
+from tiemcli.settings import Backend, Constraint, Estimator
 
 if TYPE_CHECKING:
     from tiemcli.extremal.autograd import TorchClip
-
-Backend = Literal["auto", "autograd", "finite-difference"]
 
 # How far the differentiable form may be from ONNX Runtime, in units of the outputs' range:
 # quantised networks round, and rounding is where the two differ.
@@ -30,12 +30,14 @@ CELLS = {"autograd": 16, "finite-difference": 8}
 class Differentiation:
     """The outcome of trying to differentiate a network on a clip.
 
-    clip: None where it cannot be done. reason: why not. warning: what to tell if it can.
+    clip: None where it cannot be done. reason: why not. warning: what to tell if it can. forwards:
+    clips scored to find out.
     """
 
     clip: "TorchClip | None"
     reason: str = ""
     warning: str = ""
+    forwards: int = 0
 
 
 def differentiate(
@@ -48,34 +50,36 @@ def differentiate(
 ) -> Differentiation:
     """Try to differentiate the network, and verify it on this clip against ONNX Runtime.
 
-    clip, base: (C, T, H, W) float32. Raises ModelError, with the reason, if autograd was asked for
-    by name and cannot be had.
+    clip, base: (C, T, H, W) float32. If autograd was asked for by name and cannot be had, raises
+    ModelError where the network is to blame, ClipError where it may be had on another clip.
     """
     if wanted == "finite-difference":
         return Differentiation(None, "asked for")
-    outcome = _attempt(network, clip, base, target, objective)
+    hint = "use --backend finite-difference"
+    try:
+        torch_clip = _interpret(network, clip, base)
+    except ModelError as error:
+        if wanted == "autograd":
+            raise ModelError(f"no gradients: {error.message}", hint) from error
+        return Differentiation(None, error.message)
+    outcome = _verify(torch_clip, network, clip, base, target, objective)
     if outcome.clip is None and wanted == "autograd":
-        raise ModelError(f"no gradients: {outcome.reason}", "use --backend finite-difference")
+        raise ClipError(f"no gradients on this clip: {outcome.reason}", hint)
     return outcome
 
 
-def _attempt(
-    network: Network, clip: Floats, base: Floats, target: int, objective: Objective
-) -> Differentiation:
+def _interpret(network: Network, clip: Floats, base: Floats) -> "TorchClip":
+    """The network in torch; raises ModelError where there is no torch or no such operator."""
     try:
         import torch
 
         from tiemcli.extremal.autograd import TorchClip
-        from tiemcli.gradients import Differentiable, Unsupported
-    except ImportError:
-        return Differentiation(None, "torch is not installed (pip install 'tiem[torch]')")
-    device = "cuda" if network.on_cuda and torch.cuda.is_available() else "cpu"
-    try:
-        module = Differentiable(network.model.with_weights(), device)
-    except Unsupported as error:
-        return Differentiation(None, str(error))
-    torch_clip = TorchClip(module, network.port, clip, base, network.model.batch or 1, device)
-    return _verify(torch_clip, network, clip, base, target, objective)
+        from tiemcli.gradients import Differentiable
+    except ImportError as error:
+        raise ModelError("torch is not installed (pip install torch)") from error
+    device = network.device if torch.cuda.is_available() else "cpu"
+    module = Differentiable(network.model.with_weights(), device)
+    return TorchClip(module, network.port, clip, base, network.model.batch or 1, device)
 
 
 def _verify(
@@ -89,26 +93,36 @@ def _verify(
     """Outputs against ONNX Runtime's, then the gradient against a difference of its scores."""
     import torch
 
-    shape = clip.shape[1:]
-    half = torch.full(shape, 0.5, device=torch_clip.device, requires_grad=True)
-    try:
-        reward = torch_clip.reward(half, target, objective)
-        (gradient,) = torch.autograd.grad(reward, half)
-    except RuntimeError as error:
-        return Differentiation(None, f"it does not run under autograd: {error}")
     scorer = network.scorer(clip, base, target)
+    whole, half = (
+        np.ones((1, clip.shape[1]), np.float32),
+        np.full((1, clip.shape[1]), 0.5, np.float32),
+    )
+    keep = torch.full(clip.shape[1:], 0.5, device=torch_clip.device, requires_grad=True)
+    try:
+        answers = [torch_clip.answers(torch.ones_like(keep)), torch_clip.answers(keep)]
+        reward = torch_clip.reward(keep, target, objective)
+        (gradient,) = torch.autograd.grad(reward, keep)
+    except RuntimeError as error:
+        return Differentiation(None, f"it does not run under autograd: {first_line(error)}")
+    expected = scorer.outputs(np.concatenate([whole, half]))
+    gap = np.abs(np.stack([answer.detach().cpu().numpy() for answer in answers]) - expected).max()
+    unit = max(1e-12, float(np.abs(expected).max())) if objective.regression else 1.0
     quantised = network.quantised
     tolerance = QUANTISED_TOLERANCE if quantised else TOLERANCE
-    expected = objective(scorer.score(np.full((1, shape[0]), 0.5, np.float32)))[0]
-    gap = abs(float(reward.detach()) - expected)
-    if not gap <= tolerance * max(1.0, abs(expected)):
-        return Differentiation(None, f"its forward pass differs from ONNX Runtime's by {gap:.2g}")
-    if not torch.isfinite(gradient).all() or not gradient.any():
-        return Differentiation(None, "its gradient is zero or not finite")
-    if _slope_agrees(gradient.cpu().numpy(), scorer, objective):
-        return Differentiation(torch_clip)
-    doubt = "its gradient and a difference of its scores disagree along a smooth direction"
-    return Differentiation(None, doubt) if quantised else Differentiation(torch_clip, warning=doubt)
+    reason = doubt = ""
+    if not gap <= tolerance * unit:
+        reason = f"its answer differs from ONNX Runtime's by {gap / unit:.2g} of the range"
+    elif not torch.isfinite(gradient).all() or not gradient.any():
+        reason = "its gradient is zero or not finite"
+    elif not _slope_agrees(gradient.cpu().numpy(), scorer, objective):
+        doubt = "its gradient and a difference of its scores disagree along a smooth direction"
+        reason = doubt if quantised else ""
+    forwards = scorer.forwards + torch_clip.forwards
+    torch_clip.forwards = 0
+    return Differentiation(
+        None if reason else torch_clip, reason, "" if reason else doubt, forwards
+    )
 
 
 def _slope_agrees(gradient: Floats, scorer: Scorer, objective: Objective) -> bool:

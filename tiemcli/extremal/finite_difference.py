@@ -7,19 +7,18 @@ central differences stay selectable, for comparison.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from tiemcli.extremal import Constraint, Fit, MaskSpace, Objective, Progress
-from tiemcli.extremal.penalty import AREA_WEIGHT, REWARD_WEIGHT, area_distance, steep_sigmoid
+from tiemcli.extremal.mask import FINAL_TEMPERATURE, WARM_SHARE, Fit, MaskSpace, Progress
+from tiemcli.extremal.objective import Objective
+from tiemcli.extremal.penalty import REWARD_WEIGHT, area_distance, area_weight_at, steep_sigmoid
 from tiemcli.extremal.regression import kernel_ridge
 from tiemcli.kernels.area import soft_top, sorted_template
 from tiemcli.kernels.arrays import Doubles, Floats, Ints
 from tiemcli.kernels.upsample import nearest_upsampling
 from tiemcli.scorers import Scorer
-
-Estimator = Literal["gp-nes", "spsa", "central"]
+from tiemcli.settings import Constraint, Estimator
 
 # A query's worth of the budget that goes into the regression, and the most it can use.
 REGRESSION_SHARE, REGRESSION_MOST = 0.35, 2000
@@ -27,16 +26,14 @@ REGRESSION_SHARE, REGRESSION_MOST = 0.35, 2000
 SEARCH_LEAST = 700
 NES_SIGMAS, NES_RATE = (0.7, 0.25), 0.2
 NES_PAIRS, NES_PAIRS_LARGE, NES_LARGE_BUDGET = 8, 16, 2000
-# A fit that goes on from a larger area needs no regression, and this share of the queries.
-WARM_SHARE = 1 / 3
 # Differences: the step in the cells, the mask's temperature from start to end.
 STEP, TEMPERATURES = 0.3, (0.5, 0.05)
 SPSA_PAIRS, SPSA_RATE = 8, 0.05
 CENTRAL_BLOCK, CENTRAL_RATE = 32, 0.4
-FINAL_TEMPERATURE = 0.02
 # Eq. 7's mask is made of values in about [0, 1], the search's are about 0 with deviation 1.
 PENALTY_CENTRE, PENALTY_SPREAD = 0.5, 0.1
 
+# What cells (N, T, h, w) are worth when a share, in [0, 1], of the search is done: (N,).
 Gain = Callable[[Floats, float], Doubles]
 
 
@@ -89,7 +86,10 @@ class FiniteDifferenceFitter:
             budget -= queries
             if not searching:
                 return cells
-        return _evolve(gain, cells, free, budget, self.random)
+        pairs = NES_PAIRS_LARGE if self.queries > NES_LARGE_BUDGET else NES_PAIRS
+        # Under the penalty gains fall as the area's weight grows: the best seen is merely an early one.
+        comparable = self.constraint == "exact"
+        return _evolve(gain, cells, free, budget, pairs, self.random, keep_best=comparable)
 
     def _regress(
         self, cells: Floats, counts: Ints, free: Ints, queries: int, progress: Progress
@@ -111,23 +111,24 @@ class FiniteDifferenceFitter:
         return fitted
 
     def _gain(self, counts: Ints, progress: Progress) -> Gain:
-        """What cells (N, T, h, w) are worth; temperature 0 asks for hard masks."""
+        """The objective of masks from cells: hard ones for the evolution, soft ones for slopes."""
         pixels = self.space.shape[1] * self.space.shape[2]
         template = sorted_template(counts, pixels)
 
-        def gain(cells: Floats, temperature: float) -> Doubles:
+        def gain(cells: Floats, done: float) -> Doubles:
+            loss: Doubles | float = 0.0
             if self.constraint == "penalty":
                 masks = self._penalty_masks(cells)
-                distance = area_distance(masks, template) * AREA_WEIGHT / REWARD_WEIGHT
-            elif temperature > 0:
-                masks = soft_top(self.space.upsampling(cells), counts, temperature)
-                distance = np.zeros(len(cells))
-            else:
+                loss = area_distance(masks, template) * area_weight_at(done) / REWARD_WEIGHT
+            elif self.estimator == "gp-nes":
                 masks = self.space.hard(cells, counts)
-                distance = np.zeros(len(cells))
+            else:
+                start, end = TEMPERATURES
+                temperature = start * (end / start) ** done
+                masks = soft_top(self.space.upsampling(cells), counts, temperature)
             scores = self.scorer.score(masks)
             progress(len(cells))
-            return self.objective(scores) - distance
+            return self.objective(scores) - loss
 
         return gain
 
@@ -141,35 +142,46 @@ class FiniteDifferenceFitter:
 
 
 def _evolve(
-    gain: Gain, cells: Floats, free: Ints, budget: int, random: np.random.Generator
+    gain: Gain,
+    cells: Floats,
+    free: Ints,
+    budget: int,
+    pairs: int,
+    random: np.random.Generator,
+    *,
+    keep_best: bool,
 ) -> Floats:
-    """Antithetic, rank-based natural evolution of the free frames' cells; the best seen wins."""
-    pairs = NES_PAIRS_LARGE if budget > NES_LARGE_BUDGET else NES_PAIRS
-    generations = max(1, (budget - 1) // (2 * pairs))
+    """Antithetic, rank-based natural evolution of the free frames' cells; the best seen may win."""
+    pairs = min(pairs, (budget - 1) // 2)
+    if pairs < 1:
+        return cells
+    generations = (budget - 1) // (2 * pairs)
     adam, best = _Adam(NES_RATE), (-np.inf, cells)
-    for sigma in np.geomspace(*NES_SIGMAS, generations):
+    for generation, sigma in enumerate(np.geomspace(*NES_SIGMAS, generations)):
         noise = _noise(random.standard_normal, pairs, cells, free)
         tried = np.concatenate([cells + sigma * noise, cells - sigma * noise])
-        gains = gain(tried, 0.0)
+        gains = gain(tried, generation / generations)
         winner = int(gains.argmax())
         best = max(best, (float(gains[winner]), tried[winner]), key=lambda pair: pair[0])
         ranks = gains.argsort().argsort() / (len(gains) - 1)
         direction = 2 * (ranks[:pairs] - ranks[pairs:])
         cells = cells + adam.step(np.tensordot(direction, noise, 1) / pairs)
-    final = float(gain(cells[None], 0.0)[0])
-    return cells if final >= best[0] else best[1]
+    if keep_best and float(gain(cells[None], 1.0)[0]) < best[0]:
+        return best[1]
+    return cells
 
 
 def _spsa(
     gain: Gain, cells: Floats, free: Ints, budget: int, random: np.random.Generator
 ) -> Floats:
     """Simultaneous perturbation: all cells step at random signs at once."""
-    steps, adam = max(1, budget // (2 * SPSA_PAIRS)), _Adam(SPSA_RATE)
-    for temperature in np.geomspace(*TEMPERATURES, steps):
-        signs = _noise(lambda size: random.choice((-1.0, 1.0), size), SPSA_PAIRS, cells, free)
-        gains = gain(np.concatenate([cells + STEP * signs, cells - STEP * signs]), temperature)
-        slope = (gains[:SPSA_PAIRS] - gains[SPSA_PAIRS:]) / (2 * STEP)
-        cells = cells + adam.step(np.tensordot(slope, signs, 1) / SPSA_PAIRS)
+    pairs = min(SPSA_PAIRS, budget // 2)
+    steps, adam = budget // (2 * pairs), _Adam(SPSA_RATE)
+    for step in range(steps):
+        signs = _noise(lambda size: random.choice((-1.0, 1.0), size), pairs, cells, free)
+        gains = gain(np.concatenate([cells + STEP * signs, cells - STEP * signs]), step / steps)
+        slope = (gains[:pairs] - gains[pairs:]) / (2 * STEP)
+        cells = cells + adam.step(np.tensordot(slope, signs, 1) / pairs)
     return cells
 
 
@@ -179,17 +191,16 @@ def _central_differences(
     """Cell by cell, a block of them at a time in random order."""
     cells = cells.copy()
     indices = np.arange(cells.size).reshape(cells.shape)[free].ravel()
-    block = min(CENTRAL_BLOCK, len(indices))
-    steps = max(1, budget // (2 * block))
-    order = np.concatenate(
-        [random.permutation(indices) for _ in range(steps * block // len(indices) + 1)]
-    )
-    for step, temperature in enumerate(np.geomspace(*TEMPERATURES, steps)):
+    block = min(CENTRAL_BLOCK, len(indices), budget // 2)
+    steps = budget // (2 * block)
+    rounds = steps * block // len(indices) + 1
+    order = np.concatenate([random.permutation(indices) for _ in range(rounds)])
+    for step in range(steps):
         chosen = order[step * block : (step + 1) * block]
         nudge = np.zeros((block, cells.size), np.float32)
         nudge[np.arange(block), chosen] = STEP
         nudge = nudge.reshape(block, *cells.shape)
-        gains = gain(np.concatenate([cells + nudge, cells - nudge]), temperature)
+        gains = gain(np.concatenate([cells + nudge, cells - nudge]), step / steps)
         slope = gains[:block] - gains[block:]
         scale = np.abs(slope).mean() + 1e-12
         cells.reshape(-1)[chosen] += CENTRAL_RATE * (slope / scale).clip(-2, 2)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tiemcli.extremal import Fit, Fitter, Progress
+from tiemcli.extremal.mask import Fit, Fitter, Progress
 from tiemcli.kernels.area import frame_areas
 from tiemcli.kernels.arrays import Doubles
 from tiemcli.scorers import Scorer
@@ -29,7 +29,7 @@ class ExtremalMask:
     @property
     def effective_area(self) -> float:
         """The share that the mask keeps; below `area` where every frame that matters is full."""
-        return float(self.frame_areas.mean())
+        return float(self.fit.hard.mean())
 
 
 def fit_areas(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from tiemcli.explain import Explanation
 from tiemcli.extremal.search import ExtremalMask
@@ -17,10 +18,20 @@ from tiemcli.result import (
     TargetRecord,
     TemporalRecord,
     WindowRecord,
+    readable,
 )
 from tiemcli.temporal import WindowSize
 
-_PACKAGES = ("tiem", "onnxruntime-gpu", "onnxruntime", "onnx", "numpy", "av", "torch")
+_PACKAGES = (
+    "tiem",
+    "onnxruntime-gpu",
+    "onnxruntime",
+    "onnx",
+    "numpy",
+    "opencv-python",
+    "av",
+    "torch",
+)
 
 
 def describe(
@@ -36,7 +47,7 @@ def describe(
         versions=_versions(),
         warnings=list(explanation.warnings),
         clip=ClipRecord(
-            path=str(timeline.path),
+            path=readable(timeline.path),
             sha256=clip_sha256,
             frames=timeline.frames,
             fps=f"{timeline.fps.numerator}/{timeline.fps.denominator}",
@@ -46,12 +57,15 @@ def describe(
             timestamps=timeline.timestamps[list(source.sampled)].tolist(),
         ),
         model=ModelRecord(
-            path=str(model.path),
+            path=readable(model.path),
             sha256=model.sha256,
             input=model.input,
             layout=model.layout,
             output=model.output,
             output_kind=network.port.output_kind,
+            batch=model.batch,
+            looped=network.looped is not None,
+            reading=model.reading(),
             providers=list(network.providers),
             assumed=list(network.notes),
         ),
@@ -78,7 +92,7 @@ def describe(
             backwards=explanation.backwards,
             seconds={stage: round(value, 3) for stage, value in explanation.seconds.items()},
         ),
-        files=FilesRecord(**files),
+        files=FilesRecord(**{kind: readable(Path(name)) for kind, name in files.items()}),
     )
 
 

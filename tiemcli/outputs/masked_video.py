@@ -1,9 +1,10 @@
 """The kept region, shown on the source video at its own size, rate and length."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, TypeVar
+from typing import Self, TypeVar
 
 import av
 import cv2
@@ -11,11 +12,12 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from cv2.typing import MatLike
 
+from tiemcli.errors import OutputError
 from tiemcli.kernels.arrays import Bytes, Doubles, Floats, Ints
 from tiemcli.outputs.atomic import replacing
+from tiemcli.settings import Style
 from tiemcli.video import Timeline, iterate
 
-Style = Literal["mask", "overlay", "heat", "side-by-side"]
 View = tuple[int, int, int, int]
 Colour = tuple[int, int, int]
 Values = TypeVar("Values", Floats, Doubles)
@@ -68,7 +70,7 @@ def write(
         levels = _means(importance, slots)
         strip = _Strip(levels, times, timeline.timestamps, (timeline.height, width))
 
-    with replacing(path) as part, _Encoder(part, timeline) as encoder:
+    with replacing(path) as part, _encoding(part, timeline) as encoder:
         for index, frame in enumerate(iterate(timeline)):
             small = _between(masks, times, timeline.timestamps[index])
             image = paint(frame, _placed(small, view, (timeline.height, timeline.width)))
@@ -201,6 +203,20 @@ class _Strip:
         mark = max(width // 320, 1)
         left = min(max(played - mark // 2, 0), width - mark)
         band[:, left : left + mark] = 255
+
+
+@contextmanager
+def _encoding(part: Path, timeline: Timeline) -> Iterator["_Encoder"]:
+    """An encoder whose failures are the output's; those of reading are the clip's already."""
+    try:
+        with _Encoder(part, timeline) as encoder:
+            yield encoder
+    except av.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise
+        raise OutputError(
+            f"the masked video cannot be encoded: {error.strerror}", "leave mp4 out of --format"
+        ) from error
 
 
 class _Encoder:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tiemcli.kernels.arrays import Doubles
-from tiemcli.memory import available_memory, peak_memory
+from tiemcli.memory import available_memory, resident_memory
 from tiemcli.scorers.session import is_out_of_memory
 
 LARGEST_BATCH = 64
@@ -27,7 +27,7 @@ class Batching:
         self._settled = fixed is not None
         self._fastest: dict[int, float] = {}
         self._runs = 0
-        self._peak_at_start = peak_memory()
+        self._held_at_start = resident_memory()
 
     def map(self, count: int, run: Callable[[slice], Doubles]) -> Doubles:
         """`run` over consecutive slices of `count` items, joined: (count,) or (count, K) float64.
@@ -67,5 +67,5 @@ class Batching:
 
     def _room_to_double(self) -> bool:
         """Twice what the runs have taken so far must fit into half of what is free."""
-        grown = peak_memory() - self._peak_at_start
+        grown = resident_memory() - self._held_at_start
         return 2 * grown < available_memory() / 2

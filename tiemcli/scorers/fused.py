@@ -3,13 +3,15 @@
 import numpy as np
 import onnxruntime as ort
 
-from tiemcli.errors import ClipError
+from tiemcli.errors import ClipError, DeviceError, first_line
 from tiemcli.kernels import fuse
 from tiemcli.kernels.arrays import Doubles, Floats
 from tiemcli.kernels.upsample import Upsampling
 from tiemcli.scorers.batching import Batching
+from tiemcli.scorers.session import is_out_of_memory
 
 _NO_NUMBER = "try another --base or --window-base, and check --mean, --std and --scale"
+_SMALLER = "free memory, or use --device cpu"
 _ONE = np.ones((1, 1), dtype=np.float32)
 
 
@@ -17,8 +19,8 @@ class FusedScorer:
     """A `Scorer` of one clip, base and target, resident on the session's device.
 
     session: of a graph made by `fuse`. clip, base: (C, T, H, W) float32 in the network's units.
-    target: the index of the output that is Φ. padded: every run must be filled to the batching's
-    size, because the network takes no other.
+    target: the index of the output that is Φ. copies: how often every mask is given to the network,
+    one at a time, because its batch cannot be freed; the first answer counts.
     """
 
     def __init__(
@@ -29,13 +31,13 @@ class FusedScorer:
         base: Floats,
         target: int,
         *,
-        padded: bool = False,
+        copies: int = 1,
     ) -> None:
         _, frames, height, width = clip.shape
         self.shape = frames, height, width
         self.forwards = 0
-        self._session, self._batching, self._padded = session, batching, padded
-        device = _device(session)
+        self._session, self._batching, self._copies = session, batching, copies
+        device = device_of(session)
         resident = {
             fuse.DELTA: (clip - base)[None],
             fuse.BASE: base[None],
@@ -57,17 +59,20 @@ class FusedScorer:
     def _run(self, keep: Floats, upsampling: Upsampling | None, wanted: str) -> Doubles:
         masks = keep[:, :, None, None] if keep.ndim == 2 else keep
         self.forwards += len(masks)
-        scores = self._batching.map(
-            len(masks), lambda part: self._forward(masks[part], upsampling, wanted)
-        )
+        try:
+            scores = self._batching.map(
+                len(masks), lambda part: self._forward(masks[part], upsampling, wanted)
+            )
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise DeviceError("there is no memory for a single clip", _SMALLER) from error
+            raise ClipError(f"the network fails under a mask: {first_line(error)}") from error
         if not np.isfinite(scores).all():
             raise ClipError("the network's answer is no number under some mask", _NO_NUMBER)
         return scores
 
     def _forward(self, masks: Floats, upsampling: Upsampling | None, wanted: str) -> Doubles:
-        count = len(masks)
-        if self._padded and count < self._batching.size:
-            masks = np.pad(masks, ((0, self._batching.size - count), *[(0, 0)] * 3), mode="edge")
+        masks = np.repeat(masks, self._copies, axis=0)
         nothing = np.zeros((1, self.shape[0], 1, 1), dtype=np.float32)
         binding = self._session.io_binding()
         for name, value in self._resident.items():
@@ -83,10 +88,10 @@ class FusedScorer:
         binding.bind_output(wanted, "cpu")
         self._session.run_with_iobinding(binding)
         (result,) = binding.copy_outputs_to_cpu()
-        return np.asarray(result, dtype=np.float64)[:count]
+        return np.asarray(result, dtype=np.float64)[:: self._copies]
 
 
-def _device(session: ort.InferenceSession) -> tuple[str, int]:
+def device_of(session: ort.InferenceSession) -> tuple[str, int]:
     """The device that the session's first provider computes on, as OrtValue names it."""
     if session.get_providers()[0] != "CUDAExecutionProvider":
         return "cpu", 0

@@ -7,13 +7,13 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from tiemcli.errors import ModelError, first_line
+from tiemcli.errors import ModelError, TiemError, first_line
 from tiemcli.kernels.arrays import Doubles, Floats
 from tiemcli.kernels.free_batch import free_batch
 from tiemcli.kernels.fuse import OutputKind, Port, fuse
 from tiemcli.model import Model
 from tiemcli.scorers.batching import Batching
-from tiemcli.scorers.fused import FusedScorer
+from tiemcli.scorers.fused import FusedScorer, device_of
 from tiemcli.scorers.session import fold_constants, make_session
 
 # The largest difference, in units of the outputs' range, that a rewritten graph may show.
@@ -40,8 +40,10 @@ class Network:
         return tuple(self.session.get_providers())
 
     @property
-    def on_cuda(self) -> bool:
-        return self.providers[0] == "CUDAExecutionProvider"
+    def device(self) -> str:
+        """Where the session computes, as torch names it: cpu or cuda:N."""
+        kind, index = device_of(self.session)
+        return kind if kind == "cpu" else f"{kind}:{index}"
 
     @property
     def quantised(self) -> bool:
@@ -52,8 +54,8 @@ class Network:
 
     def scorer(self, clip: Floats, base: Floats, target: int = 0) -> FusedScorer:
         """The scorer of one output under masks between clip and base, (C, T, H, W) float32."""
-        padded = self.looped is not None
-        return FusedScorer(self.session, self.batching, clip, base, target, padded=padded)
+        copies = self.looped or 1
+        return FusedScorer(self.session, self.batching, clip, base, target, copies=copies)
 
     def outputs(self, clip: Floats) -> Doubles:
         """Every output for a clip (C, T, H, W) float32, softmaxed if logits: (K,) float64."""
@@ -70,18 +72,20 @@ def load_network(model: Model, device: str, batch_size: int | None = None) -> Ne
     """
     probes = _probe_clips(model)
     reference = _run_as_it_is(model, device, probes)
+    if not np.isfinite(reference).all():
+        raise ModelError("the network's answer is no number", "check --mean, --std and --scale")
     port, notes = _understand(model, reference)
     expected = _expected(reference, port)
     for proto in _candidates(model):
         session = _fused(proto, model, port, device)
-        if session is not None and _agrees(session, probes, expected):
+        if session is not None and _agrees(session, probes, expected, batch=2):
             return Network(model, port, session, Batching(batch_size), None, notes)
+    copies = model.batch or 1
     session = _fused(model.proto, model, port, device)
-    if session is None:
-        raise ModelError("ONNX Runtime refuses the network with masks in front of it")
-    looped = model.batch or 1
-    notes = (*notes, f"the batch stays at {looped}: freeing it changed the network's answer")
-    return Network(model, port, session, Batching(looped), looped, notes)
+    if session is None or not _agrees(session, probes, expected, batch=1, copies=copies):
+        raise ModelError("the network answers differently with masks in front of it")
+    notes = (*notes, f"clips go one by one: in a larger batch than {copies} the answer changes")
+    return Network(model, port, session, Batching(1), copies, notes)
 
 
 def _probe_clips(model: Model) -> Floats:
@@ -136,9 +140,9 @@ def _one_clip(model: Model, output: np.ndarray) -> np.ndarray:
 def _understand(model: Model, reference: list[np.ndarray]) -> tuple[Port, tuple[str, ...]]:
     """How to read the output, and what had to be assumed for it."""
     classes = reference[0].shape[1]
-    kind, notes = model.output_kind, list(model.assumed)
-    if kind == "auto":
-        kind = _infer_kind(model.proto, model.output, reference)
+    notes = list(model.assumed)
+    kind = model.output_kind or _infer_kind(model.proto, model.output, reference)
+    if model.output_kind is None:
         notes.append(f"output {kind}")
     if model.labels and len(model.labels) != classes:
         raise ModelError(
@@ -153,21 +157,14 @@ def _understand(model: Model, reference: list[np.ndarray]) -> tuple[Port, tuple[
         sizes=model.sizes,
         element_type=model.element_type,
         output=model.output,
-        output_kind=_KINDS[kind],
+        output_kind=kind,
         classes=classes,
         averaged=averaged,
     )
     return port, tuple(notes)
 
 
-_KINDS: dict[str, OutputKind] = {
-    "logits": "logits",
-    "probabilities": "probabilities",
-    "value": "value",
-}
-
-
-def _infer_kind(proto: onnx.ModelProto, output: str, reference: list[np.ndarray]) -> str:
+def _infer_kind(proto: onnx.ModelProto, output: str, reference: list[np.ndarray]) -> OutputKind:
     """Probabilities if the graph ends in softmax or sigmoid, or if its rows are distributions."""
     producers = {name: node for node in proto.graph.node for name in node.output}
     node = producers.get(output)
@@ -205,7 +202,7 @@ def _candidates(model: Model) -> Iterator[onnx.ModelProto]:
     yield model.proto
     if model.batch is not None:
         for proto in (model.proto, fold_constants(model.proto, model.path.parent)):
-            freed = free_batch(proto, model.input)
+            freed = None if proto is None else free_batch(proto, model.input)
             if freed is not None:
                 yield freed
 
@@ -221,14 +218,21 @@ def _fused(
         return None
 
 
-def _agrees(session: ort.InferenceSession, probes: Floats, expected: Doubles) -> bool:
-    """Whether two probes in one batch, as clip and base, answer as each did alone."""
+def _agrees(
+    session: ort.InferenceSession,
+    probes: Floats,
+    expected: Doubles,
+    *,
+    batch: int,
+    copies: int = 1,
+) -> bool:
+    """Whether two probes, as clip and base in batches of `batch`, answer as each did alone."""
     first, second = probes
-    scorer = FusedScorer(session, Batching(2), first, second, target=0)
+    scorer = FusedScorer(session, Batching(batch), first, second, target=0, copies=copies)
     keep = np.array([[1.0], [0.0]], dtype=np.float32).repeat(first.shape[1], axis=1)
     try:
         answers = scorer.outputs(keep)
-    except Exception:  # noqa: BLE001  whatever a pinned batch stumbles over, it is pinned
+    except TiemError:  # a pinned batch stumbles over this or that
         return False
     spread = max(1e-6, float(np.ptp(expected)))
     return answers.shape == expected.shape and bool(

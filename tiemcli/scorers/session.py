@@ -2,33 +2,32 @@
 
 import contextlib
 import ctypes
+import io
 import os
-import sys
 import tempfile
 from pathlib import Path
 
 import onnx
 import onnxruntime as ort
 
-from tiemcli.errors import DeviceError, ModelError, first_line
+from tiemcli.errors import DeviceError, ModelError, UsageError, first_line
 
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
+_REPAIR = "install onnxruntime-gpu with the CUDA and cuDNN it needs, or use --device cpu"
 # ONNX Runtime's errors are raised, and what it logs besides is meant for its own developers.
 _ONLY_FATAL = 4
 
 
-def make_session(
-    model: onnx.ModelProto, folder: Path, device: str, threads: int = 0
-) -> ort.InferenceSession:
+def make_session(model: onnx.ModelProto, folder: Path, device: str) -> ort.InferenceSession:
     """A session for `model` on `device`: `auto`, `cpu`, `cuda` or `cuda:N`.
 
-    folder: where the model's external weights lie. threads: 0 leaves the number to the runtime.
+    folder: where the model's external weights lie.
     Raises DeviceError if CUDA was asked for by name and the session came up without it, ModelError
     if the runtime refuses the network.
     """
     ort.set_default_logger_severity(_ONLY_FATAL)
-    options = _options(folder, threads)
+    options = _options(folder)
     providers = providers_for(device)
     try:
         session = ort.InferenceSession(
@@ -38,7 +37,9 @@ def make_session(
         raise ModelError(f"the network is too large to hold in memory: {error}") from error
     except Exception as error:
         if device == "auto" and len(providers) > 1:
-            return make_session(model, folder, "cpu", threads)
+            return make_session(model, folder, "cpu")
+        if device.startswith("cuda") and "CUDA" in str(error):
+            raise DeviceError(f"--device {device}: {first_line(error)}", _REPAIR) from error
         raise ModelError(
             f"ONNX Runtime refuses the network: {first_line(error)}",
             "check the file with: python -m onnx.checker",
@@ -47,26 +48,31 @@ def make_session(
     if device.startswith("cuda") and _CUDA not in session.get_providers():
         raise DeviceError(
             f"--device {device}: ONNX Runtime came up on {', '.join(session.get_providers())}",
-            "install onnxruntime-gpu with the CUDA and cuDNN it needs, or use --device cpu",
+            _REPAIR,
         )
     return session
 
 
-def fold_constants(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
-    """The network with all that does not depend on its input computed once, by the runtime."""
+def fold_constants(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto | None:
+    """The network with all that does not depend on its input computed once, by the runtime.
+
+    None where the runtime refuses, as it does for weights that it cannot put into one file.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         folded = Path(scratch) / "folded.onnx"
         options = _options(folder)
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(folded)
-        ort.InferenceSession(model.SerializeToString(), options, providers=[_CPU])
-        return onnx.load(folded)
+        try:
+            ort.InferenceSession(model.SerializeToString(), options, providers=[_CPU])
+            return onnx.load(folded)
+        except Exception:  # noqa: BLE001  folding is a convenience
+            return None
 
 
-def _options(folder: Path, threads: int = 0) -> ort.SessionOptions:
+def _options(folder: Path) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.log_severity_level = _ONLY_FATAL
-    options.intra_op_num_threads = threads
     # Idle threads that spin would starve the decoder and the other backend's threads.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry(
@@ -83,6 +89,7 @@ def is_out_of_memory(error: BaseException) -> bool:
         for sign in (
             "failed to allocate memory",
             "bad_alloc",
+            "can't allocate memory",
             "out of memory",
             "cudnn_status_alloc",
         )
@@ -90,17 +97,20 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def providers_for(device: str) -> list[str | tuple[str, dict[str, int]]]:
-    """What to ask ONNX Runtime for, most wanted first. Raises DeviceError for an unknown device."""
+    """What to ask ONNX Runtime for, most wanted first.
+
+    Raises UsageError for an unknown device, DeviceError if the runtime has no CUDA.
+    """
     kind, _, index = device.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (index and (kind != "cuda" or not index.isdigit())):
-        raise DeviceError(f"--device {device} is unknown", "use auto, cpu, cuda or cuda:N")
+    if kind not in ("auto", "cpu", "cuda") or (index and (kind != "cuda" or not index.isdecimal())):
+        raise UsageError(f"--device {device} is unknown", "use auto, cpu, cuda or cuda:N")
     if kind == "cpu" or (kind == "auto" and not has_cuda()):
         return [_CPU]
     if _CUDA not in ort.get_available_providers():
         raise DeviceError(
             f"--device {device}: this ONNX Runtime has no CUDA", "pip install onnxruntime-gpu"
         )
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(io.StringIO()):  # what is missing the session will tell
         ort.preload_dlls()
     return [(_CUDA, {"device_id": int(index or 0)}), _CPU]
 

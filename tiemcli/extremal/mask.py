@@ -1,0 +1,76 @@
+"""Smooth masks of exact area, and what fits them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from tiemcli.kernels.area import hard_top, pixel_counts
+from tiemcli.kernels.arrays import Doubles, Floats, Ints
+from tiemcli.kernels.upsample import Upsampling, gaussian_upsampling
+
+Progress = Callable[[int], None]
+
+# The Gaussian of a cell, in cells: σ ≈ H/20 where they measure H/16.
+GAUSSIAN_CELLS = 0.8
+# How hard the edge of a fitted soft mask is.
+FINAL_TEMPERATURE = 0.02
+# A fit that goes on from a larger area needs this share of the evaluations of a cold one.
+WARM_SHARE = 1 / 3
+
+
+@dataclass(frozen=True)
+class MaskSpace:
+    """Smooth masks of a clip: cells on a grid, upsampled to values z, of which the largest are kept.
+
+    shape: T, H and W. upsampling: from (T, h, w) cells to (T, H, W) values.
+    """
+
+    shape: tuple[int, int, int]
+    upsampling: Upsampling
+
+    @classmethod
+    def across(cls, shape: tuple[int, int, int], cells: int) -> "MaskSpace":
+        """`cells` of them across the shorter side, their Gaussian .8 of a cell wide."""
+        _, height, width = shape
+        step = min(height, width) / cells
+        return cls(shape, gaussian_upsampling(height, width, step, GAUSSIAN_CELLS * step))
+
+    @property
+    def cells(self) -> tuple[int, int, int]:
+        return self.shape[0], *self.upsampling.cells
+
+    def counts(self, areas: Doubles) -> Ints:
+        """The pixels to keep a frame for (T,) areas in [0, 1]."""
+        return pixel_counts(areas, *self.shape[1:])
+
+    def hard(self, cells: Floats, counts: Ints) -> Floats:
+        """The binary masks (…, T, H, W) of exactly these counts for (…, T, h, w) cells."""
+        return hard_top(self.upsampling(cells), counts)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted mask. cells: (T, h, w) float32, from which a smaller area can start.
+
+    soft: (T, H, W) float32 in [0, 1]. hard: the same, of zeros and ones, meeting the area exactly.
+    """
+
+    cells: Floats
+    soft: Floats
+    hard: Floats
+
+
+class Fitter(Protocol):
+    """One backend under one constraint, for one clip, base and target."""
+
+    def fit(self, areas: Doubles, start: Floats | None, progress: Progress) -> Fit:
+        """The mask that keeps most of Φ when frame t keeps the share areas[t] of its pixels.
+
+        areas: (T,) float64 in [0, 1]. start: cells of an earlier fit to go on from. progress: told
+        of the evaluations done since it was last told.
+        """
+        ...
+
+    def budget(self, warm: bool) -> int:
+        """How many evaluations a fit will take, cold or from a start."""
+        ...
