@@ -12,10 +12,11 @@ from tiemcli.errors import DeviceError
 from tiemcli.extremal.mask import FINAL_TEMPERATURE, WARM_SHARE, Fit, MaskSpace, Progress
 from tiemcli.extremal.objective import SMALLEST_PROBABILITY, Objective
 from tiemcli.extremal.penalty import (
+    AREA_GROWTH,
+    AREA_WEIGHT,
     REWARD_WEIGHT,
     SIGMOID_FLOOR,
     STEEPNESS,
-    area_weight_at,
 )
 from tiemcli.gradients import Differentiable
 from tiemcli.kernels.area import sorted_template
@@ -133,12 +134,11 @@ class AutogradFitter:
         ties.manual_seed(int(self.random.integers(2**62)))
         cells = self._parameters(np.ones(self.space.cells, np.float32) if start is None else start)
         optimiser = torch.optim.Adam([cells], lr=PENALTY_RATE)
-        steps = self.budget(start is not None)
-        for step in range(steps):
+        for step in range(self.budget(start is not None)):
             mask = steep_sigmoid(self._values(cells))
             distance = (vecsort(mask.reshape(frames, -1), ties) - template).square().mean()
             reward = self.clip.reward(mask, self.target, self.objective)
-            area_weight = area_weight_at(step / steps)
+            area_weight = AREA_WEIGHT * AREA_GROWTH**step
             self._ascend(optimiser, REWARD_WEIGHT * reward - area_weight * distance)
             with torch.no_grad():
                 cells.clamp_(0, 1)
