@@ -255,6 +255,9 @@ def test_the_demo_finds_what_is_known(tiem: Run, tmp_path: Path) -> None:
     assert found
     assert int(found[1]) >= 60
     result = json.loads((tmp_path / "tiem-demo/clip.tiem.json").read_text())
+    page = (tmp_path / "tiem-demo/clip.tiem.html").read_text(encoding="utf-8")
+    assert page.startswith("<!DOCTYPE html>")
+    assert tiem("report", "tiem-demo").stdout == f"{Path('tiem-demo/index.html')}\n"
     with av.open(tmp_path / "tiem-demo/clip.masked.mp4") as masked:
         stream = masked.streams.video[0]
         assert Fraction(result["clip"]["fps"]) == stream.average_rate

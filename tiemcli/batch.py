@@ -14,7 +14,7 @@ from tiemcli.explain import Explanation, explain
 from tiemcli.facts import Facts
 from tiemcli.kernels.windows import window_sizes
 from tiemcli.model import Model, load_model
-from tiemcli.outputs import arrays, document, masked_video
+from tiemcli.outputs import arrays, document, masked_video, report
 from tiemcli.outputs.atomic import replacing
 from tiemcli.progress import Progress
 from tiemcli.result import Result, readable
@@ -25,7 +25,8 @@ from tiemcli.settings import Settings
 @dataclass(frozen=True)
 class Request:
     """All that one command asks for. facts: what the user says of the network. force: explain again
-    what is already explained."""
+    what is already explained. signature: the seconds that are known to be decisive, if any, for the
+    report to mark."""
 
     clips: tuple[Path, ...]
     model: Path
@@ -35,6 +36,7 @@ class Request:
     device: str
     batch_size: int | None
     force: bool
+    signature: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -97,13 +99,17 @@ def _finish(path: Path, request: Request, network: Network, progress: Progress) 
     target = result_path(path, request.folder)
     files = _write_files(explanation, target, request.settings)
     result = document.describe(explanation, fingerprint, sha256, files)
+    if result.files.report is not None:
+        report.write(
+            target.with_name(files["report"]), explanation, result, signature=request.signature
+        )
     with replacing(target) as part:
         part.write_text(result.to_json() + "\n", encoding="utf-8")
     return Finished(result, explanation)
 
 
 def _write_files(explanation: Explanation, target: Path, settings: Settings) -> dict[str, str]:
-    """Write what was asked for beside the result; the names by kind."""
+    """Write what was asked for beside the result; the names by kind, the report's to be written."""
     files = {}
     stem = target.name.removesuffix(".tiem.json")
     if "mp4" in settings.formats:
@@ -120,6 +126,8 @@ def _write_files(explanation: Explanation, target: Path, settings: Settings) -> 
             importance=explanation.temporal.importance,
             view=explanation.network.model.preprocessing.view(timeline.width, timeline.height),
         )
+    if "html" in settings.formats:
+        files["report"] = f"{stem}.tiem.html"
     if "npz" in settings.formats:
         files["arrays"] = f"{stem}.tiem.npz"
         arrays.write(target.with_name(files["arrays"]), explanation)

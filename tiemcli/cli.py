@@ -300,11 +300,22 @@ def demo(
         Backend,
         _option("--backend", help="Gradients through the network, or queries alone."),
     ] = DEFAULTS.backend,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Explain the clip that ships with tiem, whose decisive moment is known."""
     from tiemcli import command
 
-    raise typer.Exit(command.demo(out, backend))
+    raise typer.Exit(command.demo(out, backend, open_page=show))
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="Where results are.", metavar="OUT")] = Path(),
+) -> None:
+    """Write index.html, a gallery of all that is explained in a folder."""
+    from tiemcli import command
+
+    command.report(folder)
 
 
 @app.command()

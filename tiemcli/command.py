@@ -1,6 +1,7 @@
 """What each command does, once its options are read."""
 
 import json
+import webbrowser
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import as_file, files
@@ -17,6 +18,7 @@ from tiemcli.batch import (
     run,
 )
 from tiemcli.errors import ClipError, UsageError
+from tiemcli.outputs import gallery
 from tiemcli.result import Result, readable
 from tiemcli.scorers.network import Network
 from tiemcli.settings import Backend, Settings
@@ -147,7 +149,7 @@ def _record(outcome: Finished | Failure) -> dict[str, Any]:
     }
 
 
-def demo(folder: Path, backend: Backend) -> int:
+def demo(folder: Path, backend: Backend, *, open_page: bool) -> int:
     """Explain the sample and say how much of the importance falls on its signature frames."""
     from tiemcli.facts import Facts
 
@@ -157,11 +159,12 @@ def demo(folder: Path, backend: Backend) -> int:
             clips=(samples / truth["clip"],),
             model=samples / truth["network"],
             facts=Facts(),
-            settings=Settings(backend=backend),
+            settings=Settings(backend=backend, formats=("mp4", "json", "html")),
             folder=folder,
             device="auto",
             batch_size=None,
             force=True,
+            signature=tuple(truth["signature"]),
         )
         network = prepare(request)
         with Terminal(quiet=False) as terminal:
@@ -170,7 +173,14 @@ def demo(folder: Path, backend: Backend) -> int:
         raise outcome.error
     print_result(outcome.result, folder, kept=False)
     print_demo(outcome.result, truth)
+    if open_page:
+        webbrowser.open((folder / str(outcome.result.files.report)).resolve().as_uri())
     return 0
+
+
+def report(folder: Path) -> None:
+    """Write the gallery of a folder's results, and say where."""
+    print(readable(gallery.write(folder)))
 
 
 def schema() -> None:

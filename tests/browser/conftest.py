@@ -1,0 +1,128 @@
+"""A browser, and the sample's report in it."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tiemcli.explain import Explanation, explain
+from tiemcli.facts import Facts
+from tiemcli.model import load_model
+from tiemcli.outputs import document, masked_video, report
+from tiemcli.result import Result
+from tiemcli.scorers.network import load_network
+from tiemcli.settings import Settings
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+SIGNATURE = (2.25, 3.5)  # of samples/truth.json
+DESKTOP, PHONE = (1280, 800), (375, 812)
+
+
+@dataclass
+class Opened:
+    """A page, and what it said and asked for since it was opened."""
+
+    page: Any
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def until(self, condition: str) -> None:
+        """Wait for a JavaScript condition; the page's own policy forbids playwright's way to."""
+        self.page.evaluate(
+            "() => new Promise((done, fail) => {"
+            " const end = Date.now() + 5000;"
+            f" const look = () => ({condition}) ? done()"
+            " : Date.now() > end ? fail(new Error('waited too long')) : setTimeout(look, 10);"
+            " look(); })"
+        )
+
+
+@pytest.fixture(scope="session")
+def explained() -> tuple[Explanation, Result]:
+    """The sample, explained quickly, and its result."""
+    with as_file(files("tiemcli.samples")) as samples:
+        network = load_network(load_model(samples / "net.onnx", Facts()), "cpu", 8)
+        settings = Settings(areas=(0.02, 0.05, 0.1), backend="finite-difference", queries=200)
+        explanation = explain(samples / "clip.mp4", network, settings)
+    written = {"masked": "clip.masked.mp4", "report": "clip.tiem.html"}
+    return explanation, document.describe(explanation, "f" * 64, "c" * 64, written)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory, explained: tuple[Explanation, Result]) -> Path:
+    """What `tiem explain` leaves of the sample: its result, its masked video and its report."""
+    folder = tmp_path_factory.mktemp("results")
+    explanation, result = explained
+    source = explanation.source
+    masked_video.write(
+        folder / "clip.masked.mp4", source.timeline, source.sampled, explanation.shown.fit.hard
+    )
+    (folder / "clip.tiem.json").write_text(result.to_json(), encoding="utf-8")
+    report.write(folder / "clip.tiem.html", explanation, result, signature=SIGNATURE)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """Debian's Chromium, without its sandbox, which a container does not allow."""
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("chromium is not installed")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium: Any) -> Iterator[Callable[..., Opened]]:
+    """A function that opens a file in a fresh window."""
+    windows = []
+
+    def visit(
+        path: Path, size: tuple[int, int] = DESKTOP, scheme: str = "light", motion: str = "reduce"
+    ) -> Opened:
+        window = chromium.new_context(
+            viewport={"width": size[0], "height": size[1]},
+            color_scheme=scheme,
+            reduced_motion=motion,
+        )
+        windows.append(window)
+        opened = Opened(window.new_page())
+        opened.page.on("console", lambda message: opened.complaints.append(message.text))
+        opened.page.on("pageerror", lambda error: opened.complaints.append(str(error)))
+        opened.page.on("request", lambda request: opened.requests.append(request.url))
+        opened.page.goto(path.as_uri())
+        return opened
+
+    yield visit
+    for window in windows:
+        window.close()
+
+
+@pytest.fixture
+def open_report(visit: Callable[..., Opened], folder: Path) -> Callable[..., Opened]:
+    """A function that opens the sample's report and waits for its first picture."""
+
+    def open_report(*args: Any, **options: Any) -> Opened:
+        opened = visit(folder / "clip.tiem.html", *args, **options)
+        film = "document.getElementById('film')"
+        opened.until(f"{film}.readyState >= 2 && !{film}.seeking && {film}.currentTime > 0")
+        return opened
+
+    return open_report
+
+
+@pytest.fixture
+def screenshots(tmp_path: Path) -> Path:
+    """Where screenshots go: $TIEM_SCREENSHOTS for the documentation, else nowhere that stays."""
+    folder = Path(os.environ.get("TIEM_SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
