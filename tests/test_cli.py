@@ -247,6 +247,26 @@ def test_two_clips_of_one_name_are_refused(
     assert "would both write" in one_line(done.stderr)
 
 
+def test_every_format_is_written_and_named(
+    tiem: Run, bikes: Path, build_network: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Page, pictures and arrays lie beside the result, which names them."""
+    formats = ("--format", "mp4,json,html,png,gif,svg,npz", "--style", "overlay")
+    done = tiem("explain", bikes, "-m", build_network(), *formats, "--json", "-o", "out", *QUICK)
+    assert done.returncode == 0, done.stderr
+    named = json.loads(done.stdout)["results"][0]["files"]
+    written = {path.name for path in (tmp_path / "out").iterdir()} - {"bikes.tiem.json"}
+    assert {name for name in named.values() if name is not None} == written
+    assert len(written) == 6
+
+
+def test_the_doctor_finds_this_installation_well(tiem: Run) -> None:
+    """Where these tests run nothing fails, and --json is one document."""
+    checks = json.loads(tiem("doctor", "--json").stdout)["checks"]
+    assert {check["status"] for check in checks} <= {"ok", "warn"}
+    assert tiem("doctor").stdout.count("\n") >= len(checks)
+
+
 def test_the_demo_finds_what_is_known(tiem: Run, tmp_path: Path) -> None:
     """At least 60 % of the sample's temporal importance falls on its signature frames."""
     done = tiem("demo")

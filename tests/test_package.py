@@ -119,7 +119,16 @@ def test_all_but_gradients_works_without_torch(root: Path, tmp_path: Path) -> No
     code = f"import importlib\nfor name in {names}:\n    importlib.import_module(name)\n"
     run(binaries / "python", "-c", code)
     run(binaries / "python", "-c", "import importlib.util as u; assert not u.find_spec('torch')")
-    for command in ((), ("explain",), ("demo",), ("schema",), ("bench",), ("bench", "whitebox")):
+    for command in (
+        (),
+        ("explain",),
+        ("demo",),
+        ("report",),
+        ("doctor",),
+        ("schema",),
+        ("bench",),
+        ("bench", "whitebox"),
+    ):
         assert "Usage" in run(binaries / "tiem", *command, "--help")
     assert "temporal importance falls there" in run(binaries / "tiem", "demo")
     assert '"backend": "finite-difference"' in (tmp_path / "tiem-demo/clip.tiem.json").read_text()

@@ -14,7 +14,7 @@ from tiemcli.explain import Explanation, explain
 from tiemcli.facts import Facts
 from tiemcli.kernels.windows import window_sizes
 from tiemcli.model import Model, load_model
-from tiemcli.outputs import arrays, document, masked_video, report
+from tiemcli.outputs import arrays, document, masked_video, pictures, report
 from tiemcli.outputs.atomic import replacing
 from tiemcli.progress import Progress
 from tiemcli.result import Result, readable
@@ -126,6 +126,10 @@ def _write_files(explanation: Explanation, target: Path, settings: Settings) -> 
             importance=explanation.temporal.importance,
             view=explanation.network.model.preprocessing.view(timeline.width, timeline.height),
         )
+    for kind, write in pictures.WRITERS.items():
+        if kind in settings.formats:
+            files[kind] = f"{stem}.tiem.{kind}"
+            write(target.with_name(files[kind]), explanation)
     if "html" in settings.formats:
         files["report"] = f"{stem}.tiem.html"
     if "npz" in settings.formats:

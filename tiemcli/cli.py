@@ -2,6 +2,7 @@
 
 import errno
 import inspect
+import io
 import os
 import sys
 import tomllib
@@ -39,6 +40,9 @@ app.add_typer(bench, name="bench")
 
 def main() -> None:
     """The `tiem` command: a user's mistake is one line and its exit code, a bug a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a code page that lacks a letter ends nothing
     try:
         app()
         sys.stdout.flush()
@@ -316,6 +320,20 @@ def report(
     from tiemcli import command
 
     command.report(folder)
+
+
+@app.command()
+def doctor(
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Say what may be wrong with this installation, and what to type."""
+    # Not by way of `command`, which needs the runtime that may be what is wrong.
+    from tiemcli.doctor import diagnose, exit_code
+    from tiemcli.terminal import print_doctor
+
+    checks = diagnose()
+    print_doctor(checks, as_json=json)
+    raise typer.Exit(exit_code(checks))
 
 
 @app.command()

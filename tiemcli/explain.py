@@ -19,6 +19,7 @@ from tiemcli.kernels.windows import enumerate_windows, window_sizes
 from tiemcli.model import Model
 from tiemcli.progress import Progress, Silent
 from tiemcli.result import readable
+from tiemcli.scorers import Scorer
 from tiemcli.scorers.network import Network
 from tiemcli.settings import Settings
 from tiemcli.target import resolve_target
@@ -49,7 +50,8 @@ class Source:
 class Explanation:
     """Which moments and which pixels made a network answer as it does.
 
-    target: the index of the explained output, whose scores all numbers are. clean: Φ(X).
+    target: the index of the explained output, whose scores all numbers are. clean: Φ(X). enough:
+    Φ0, what a mask must score to keep the prediction.
     base: (C, T, H, W) float32 in the network's units, what masks reveal instead of the clip;
     base_score, window_base_score: Φ of it, and of what hid the windows. backend: why it was this
     one and no other is its reason. seconds: by stage.
@@ -60,6 +62,7 @@ class Explanation:
     settings: Settings
     target: int
     clean: float
+    enough: float
     base: Floats
     base_score: float
     window_base_score: float
@@ -95,88 +98,106 @@ def explain(
     outputs = network.outputs(clip)
     target = resolve_target(settings.target, outputs, network.model.labels)
     clean = float(outputs[target])
-    regression = network.port.output_kind == "value"
     if clean == 0:
         raise ClipError(
             f"{readable(path)}: the network's answer is 0, of which nothing can be lost",
             "choose another --target",
         )
-    hidden = np.zeros((1, clip.shape[1]), np.float32)
+    regression = network.port.output_kind == "value"
+    objective = Objective(clean, regression)
+    enough = ENOUGH * clean if settings.target_score is None else settings.target_score
+    nothing_kept = np.zeros((1, clip.shape[1]), np.float32)
 
     with _timed(seconds, "temporal"):
-        window_scorer = network.scorer(clip, prepare.base(settings.window_base, clip), target)
-        window_base_score = float(window_scorer.score(hidden)[0])
-        sizes = window_sizes(clip.shape[1], settings.window_choice)
-        progress.stage("when", len(enumerate_windows(clip.shape[1], sizes)))
-        temporal = measure_importance(
-            window_scorer,
-            clean,
-            sizes,
-            alpha=settings.alpha,
-            aggregate=settings.tis_aggregate,
-            unit=clean if regression else 1.0,
-            progress=progress.advance,
-        )
-
+        windows = network.scorer(clip, prepare.base(settings.window_base, clip), target)
+        window_base_score = float(windows.score(nothing_kept)[0])
+        temporal = _find_when(windows, objective, settings, progress)
     with _timed(seconds, "masks"):
         base = prepare.base(settings.base, clip)
         scorer = network.scorer(clip, base, target)
-        base_score = float(scorer.score(hidden)[0])
-        objective = Objective(clean, regression)
+        base_score = float(scorer.score(nothing_kept)[0])
         gradients = differentiate(network, clip, base, target, objective, settings.backend)
-        areas = settings.areas or (
-            (DEFAULT_AREA,) if settings.target_score is None else AREA_LADDER
-        )
-        fitter = make_fitter(
-            gradients.clip,
-            scorer,
-            target,
-            objective,
-            constraint=settings.constraint,
-            iterations=settings.iterations,
-            queries=settings.queries,
-            estimator=settings.estimator,
-            random=np.random.default_rng(settings.seed),
-        )
-        progress.stage("where", sum(fitter.budget(warm=index > 0) for index in range(len(areas))))
-        enough = ENOUGH * clean if settings.target_score is None else settings.target_score
-        masks = fit_areas(
-            fitter,
-            scorer,
-            temporal.importance,
-            areas,
-            lambda score: score / clean >= enough / clean,
-            stop_when_too_small=settings.areas is None,
-            progress=progress.advance,
+        masks = _find_where(
+            scorer, target, objective, gradients, temporal, enough, settings, progress
         )
 
-    torch_clip = gradients.clip
+    forwards, backwards = gradients.cost
     return Explanation(
         source=source,
         network=network,
         settings=settings,
         target=target,
         clean=clean,
+        enough=enough,
         base=base,
         base_score=base_score,
         window_base_score=window_base_score,
         temporal=temporal,
         masks=masks,
-        backend="finite-difference" if torch_clip is None else "autograd",
+        backend="finite-difference" if gradients.clip is None else "autograd",
         backend_reason=gradients.reason,
         warnings=(
             *source.warnings,
             *_doubts(settings, clean, base_score, window_base_score, temporal, gradients),
-            *_shortfalls(masks),
-            *([] if any(mask.smallest for mask in masks) else [_too_small(masks, clean, enough)]),
+            *_shortfalls(masks, clean, enough),
         ),
-        forwards=1
-        + window_scorer.forwards
-        + gradients.forwards
-        + scorer.forwards
-        + getattr(torch_clip, "forwards", 0),
-        backwards=getattr(torch_clip, "backwards", 0),
+        forwards=1 + windows.forwards + scorer.forwards + forwards,
+        backwards=backwards,
         seconds=seconds,
+    )
+
+
+def _find_when(
+    scorer: Scorer, objective: Objective, settings: Settings, progress: Progress
+) -> TemporalImportance:
+    """Stage 1."""
+    frames = scorer.shape[0]
+    sizes = window_sizes(frames, settings.window_choice)
+    progress.stage("when", len(enumerate_windows(frames, sizes)))
+    return measure_importance(
+        scorer,
+        objective.clean,
+        sizes,
+        alpha=settings.alpha,
+        aggregate=settings.tis_aggregate,
+        unit=objective.clean if objective.regression else 1.0,
+        progress=progress.advance,
+    )
+
+
+def _find_where(
+    scorer: Scorer,
+    target: int,
+    objective: Objective,
+    gradients: Differentiation,
+    temporal: TemporalImportance,
+    enough: float,
+    settings: Settings,
+    progress: Progress,
+) -> tuple[ExtremalMask, ...]:
+    """Stage 2."""
+    fitter = make_fitter(
+        gradients.clip,
+        scorer,
+        target,
+        objective,
+        constraint=settings.constraint,
+        iterations=settings.iterations,
+        queries=settings.queries,
+        estimator=settings.estimator,
+        random=np.random.default_rng(settings.seed),
+    )
+    searching = settings.areas is None and settings.target_score is not None
+    areas = AREA_LADDER if searching else settings.areas or (DEFAULT_AREA,)
+    progress.stage("where", sum(fitter.budget(warm=index > 0) for index in range(len(areas))))
+    return fit_areas(
+        fitter,
+        scorer,
+        temporal.importance,
+        areas,
+        lambda score: score / objective.clean >= enough / objective.clean,
+        stop_when_too_small=searching,
+        progress=progress.advance,
     )
 
 
@@ -221,19 +242,18 @@ def _doubts(
         yield gradients.warning
 
 
-def _shortfalls(masks: tuple[ExtremalMask, ...]) -> Iterator[str]:
+def _shortfalls(masks: tuple[ExtremalMask, ...], clean: float, enough: float) -> Iterator[str]:
+    """What was asked of the masks and is not so."""
     for mask in masks:
         if mask.effective_area < 0.98 * mask.area:
             yield (
                 f"{mask.effective_area:.0%} is kept where {mask.area:.0%} was asked for: the other "
                 "frames have no importance"
             )
-
-
-def _too_small(masks: tuple[ExtremalMask, ...], clean: float, enough: float) -> str:
-    best = max((mask.score for mask in masks), key=lambda score: score / clean)
-    share = f"{enough / clean:.0%} of the answer, {enough:.2f}"
-    return f"no mask of these areas keeps {share}; the best scores {best:.2f}"
+    if not any(mask.smallest for mask in masks):
+        best = max((mask.score for mask in masks), key=lambda score: score / clean)
+        share = f"{enough / clean:.0%} of the answer, {enough:.2f}"
+        yield f"no mask of these areas keeps {share}; the best scores {best:.2f}"
 
 
 @contextmanager

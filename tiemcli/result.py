@@ -116,6 +116,9 @@ class FilesRecord(_Document):
     overlay: str | None = None
     report: str | None = None
     arrays: str | None = None
+    png: str | None = None
+    gif: str | None = None
+    svg: str | None = None
 
 
 class Result(_Document):

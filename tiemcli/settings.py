@@ -16,7 +16,7 @@ Estimator = Literal["gp-nes", "spsa", "central"]
 Sampling = Literal["uniform", "center"]
 Style = Literal["mask", "overlay", "heat", "side-by-side"]
 
-FORMATS = ("mp4", "json", "html", "npz")
+FORMATS = ("mp4", "json", "html", "npz", "png", "gif", "svg")
 
 
 @dataclass(frozen=True)

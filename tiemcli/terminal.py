@@ -1,7 +1,9 @@
 """What a person at a terminal sees: progress and doubts on stderr, the outcome on stdout."""
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -25,6 +27,7 @@ from tiemcli.result import Result, readable
 
 if TYPE_CHECKING:
     from tiemcli.bench.whitebox import Row
+    from tiemcli.doctor import Check
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -148,6 +151,21 @@ def print_whitebox(rows: "Sequence[Row]", seeds: int) -> None:
     Console(file=sys.stdout, highlight=False).print(table)
 
 
+def print_doctor(checks: "Sequence[Check]", *, as_json: bool) -> None:
+    """A line a check, and under one that is not well what to type, unbroken to be copied."""
+    if as_json:
+        print(json.dumps({"checks": [asdict(check) for check in checks]}, indent=2))
+        return
+    console = Console(file=sys.stdout, highlight=False)
+    for check in checks:
+        status = (f"{check.status:<6}", _STATUS[check.status])
+        line = Text.assemble(status, (f"{check.name:<16}", "dim"), check.found)
+        console.print(line, soft_wrap=True)
+        if check.repair:
+            console.print(Text(f"{'':22}type: {check.repair}", style="bold"), soft_wrap=True)
+
+
+_STATUS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 _HIDDEN = {"blur": "blurred", "black": "black", "mean": "its mean colour"}
 
 

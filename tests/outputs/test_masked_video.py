@@ -15,6 +15,7 @@ from tiemcli.errors import ClipError, OutputError
 from tiemcli.outputs import masked_video
 from tiemcli.outputs.atomic import replacing
 from tiemcli.outputs.masked_video import write
+from tiemcli.outputs.painting import LINE
 from tiemcli.video import Timeline, iterate, scan
 
 STYLES = ["mask", "overlay", "heat", "side-by-side"]
@@ -164,7 +165,7 @@ def test_overlay_outlines_and_tints(tmp_path: Path, size: int) -> None:
     source = record(tmp_path / "a.mkv", (size, size), range(2))
     write(tmp_path / "out.mp4", source, [0], disc(size), style="overlay")
     image = frames_of(tmp_path / "out.mp4")[1]
-    middle, line = size // 2, np.array(masked_video._LINE)
+    middle, line = size // 2, np.array(LINE)
     np.testing.assert_allclose(image[middle, middle], 0.82 * np.array(COLOUR) + 0.18 * line, atol=6)
     np.testing.assert_allclose(image[2, 2], 0.8 * np.array(COLOUR), atol=6)
     row = image[middle, : middle - size // 8]

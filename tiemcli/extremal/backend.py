@@ -39,6 +39,13 @@ class Differentiation:
     warning: str = ""
     forwards: int = 0
 
+    @property
+    def cost(self) -> tuple[int, int]:
+        """Forwards and backwards so far, those of the fits included."""
+        if self.clip is None:
+            return self.forwards, 0
+        return self.forwards + self.clip.forwards, self.clip.backwards
+
 
 def differentiate(
     network: Network,

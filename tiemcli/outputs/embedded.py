@@ -14,7 +14,7 @@ import numpy as np
 from tiemcli.errors import OutputError
 from tiemcli.kernels.arrays import Bytes, Floats
 from tiemcli.outputs import masked_video
-from tiemcli.outputs.masked_video import View
+from tiemcli.outputs.painting import View
 from tiemcli.video import Timeline, read
 
 _SIDE = 640  # pixels, of a film's longer side

@@ -4,28 +4,30 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 import av
 import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
-from cv2.typing import MatLike
 
 from tiemcli.errors import OutputError
-from tiemcli.kernels.arrays import Bytes, Doubles, Floats, Ints
+from tiemcli.kernels.arrays import Bytes, Doubles, Floats
 from tiemcli.outputs.atomic import replacing
+from tiemcli.outputs.painting import (
+    LINE,
+    STYLES,
+    View,
+    between,
+    contour,
+    diffuse,
+    means,
+    mix,
+    placed,
+)
 from tiemcli.settings import Style
 from tiemcli.video import Timeline, iterate
 
-View = tuple[int, int, int, int]
-Colour = tuple[int, int, int]
-Values = TypeVar("Values", Floats, Doubles)
-
-_DIM = 0.15  # of the light is left where nothing is kept
-_LINE = (255, 190, 50)
-_TINT = 0.18
-_SHADE = 0.8  # of the light is left outside of an outline
 _BT709 = 1  # as matrix, primaries and transfer in ITU-T H.273
 _LIMITED = 1
 
@@ -60,120 +62,23 @@ def write(
     """
     seen, slots = np.unique(np.asarray(sampled), return_inverse=True)
     times = timeline.timestamps[seen]
-    refine = _diffuse if style == "heat" else _contour
-    masks = _means(np.stack([refine(mask) for mask in keep]), slots)
+    refine = diffuse if style == "heat" else contour
+    masks = means(np.stack([refine(mask) for mask in keep]), slots)
     view = view or (0, 0, timeline.width, timeline.height)
-    paint = _STYLES[style]
+    paint = STYLES[style]
     strip = None
     if importance is not None and style != "mask":
         width = timeline.width * (2 if style == "side-by-side" else 1)
-        levels = _means(importance, slots)
+        levels = means(importance, slots)
         strip = _Strip(levels, times, timeline.timestamps, (timeline.height, width))
 
     with replacing(path) as part, _encoding(part, timeline) as encoder:
         for index, frame in enumerate(iterate(timeline)):
-            small = _between(masks, times, timeline.timestamps[index])
-            image = paint(frame, _placed(small, view, (timeline.height, timeline.width)))
+            small = between(masks, times, timeline.timestamps[index])
+            image = paint(frame, placed(small, view, (timeline.height, timeline.width)))
             if strip is not None:
                 strip.draw(image, timeline.timestamps[index])
             encoder.add(image, index)
-
-
-def _means(values: Values, slots: Ints) -> Values:
-    """The mean of `values` (T, …) over the places that hold the same frame: (seen, …)."""
-    means = [values[slots == slot].mean(axis=0) for slot in range(int(slots.max()) + 1)]
-    return np.asarray(means, values.dtype)
-
-
-def _contour(mask: Floats) -> Floats:
-    """A mask of hard pixels at four times its size, with a smooth edge instead of a staircase."""
-    smooth = cv2.GaussianBlur(mask, (0, 0), 0.7)
-    large = cv2.resize(smooth, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
-    edged: Floats = np.clip((large - 0.5) * 2.5 + 0.5, 0, 1)
-    return edged
-
-
-def _diffuse(mask: Floats) -> Floats:
-    """A mask that is warmest in the midst of what is kept."""
-    sigma = max(min(mask.shape) / 24, 0.7)
-    return cv2.GaussianBlur(mask, (0, 0), sigma)  # type: ignore[return-value]
-
-
-def _between(masks: Floats, times: Doubles, time: float) -> Floats:
-    """The mask at `time`: (h, w), linear between the sampled `times`, held outside of them."""
-    position = float(np.interp(time, times, np.arange(len(times))))
-    before = int(position)
-    after = min(before + 1, len(masks) - 1)
-    share = np.float32(position - before)
-    mask: Floats = masks[before] * (1 - share) + masks[after] * share
-    return mask
-
-
-def _placed(keep: Floats, view: View, shape: tuple[int, int]) -> Bytes:
-    """`keep` over its view of the source frame: (height, width) uint8, 255 where all is kept."""
-    left, top, width, height = view
-    # Cubic, because linear interpolation of a coarse grid shows as facets; it saturates at 0, 255.
-    method = cv2.INTER_AREA if width < keep.shape[1] else cv2.INTER_CUBIC
-    levels = np.rint(keep * 255).astype(np.uint8)
-    patch: Bytes = cv2.resize(levels, (width, height), interpolation=method)  # type: ignore[assignment]
-    if (left, top, height, width) == (0, 0, *shape):
-        return patch
-    full = np.zeros(shape, np.uint8)
-    rows = slice(max(top, 0), min(top + height, shape[0]))
-    columns = slice(max(left, 0), min(left + width, shape[1]))
-    full[rows, columns] = patch[
-        rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
-    ]
-    return full
-
-
-def _mix(under: MatLike, over: MatLike | Colour, share: MatLike) -> Bytes:
-    """`over`, an image or a colour, on `under` (H, W, 3); `share` (H, W): 255 hides `under`."""
-    left, top, width, height = cv2.boundingRect(share)
-    image: Bytes = under.copy()  # type: ignore[assignment]
-    if width:  # blending is the slowest step, and what is kept is mostly small
-        box = slice(top, top + height), slice(left, left + width)
-        weight = share[box].astype(np.float32)
-        upper = np.ascontiguousarray(np.broadcast_to(np.asarray(over, np.uint8), under.shape)[box])
-        image[box] = cv2.blendLinear(upper, under[box], weight, 255 - weight)
-    return image
-
-
-def _gray(frame: Bytes, light: float = 1.0) -> Bytes:
-    gray = cv2.convertScaleAbs(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), alpha=light)
-    return cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)  # type: ignore[return-value]
-
-
-def _mask(frame: Bytes, keep: Bytes) -> Bytes:
-    return _mix(_gray(frame, _DIM), frame, keep)
-
-
-def _overlay(frame: Bytes, keep: Bytes) -> Bytes:
-    """A tint and a line inside of keep = 1/2, and a dark edge that sets it off bright sources."""
-    thick = max(round(min(keep.shape) / 140), 1)
-    region = cv2.GaussianBlur(
-        cv2.threshold(keep, 127, 255, cv2.THRESH_BINARY)[1], (0, 0), 0.5 * thick
-    )
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * thick + 1, 2 * thick + 1))
-    line = cv2.subtract(region, cv2.erode(region, disc))
-    edge = cv2.subtract(cv2.dilate(region, disc), region)
-    image = cv2.convertScaleAbs(frame, alpha=_SHADE)
-    image = _mix(image, frame, region)
-    image = _mix(image, _LINE, cv2.convertScaleAbs(region, alpha=_TINT))
-    image = _mix(image, (0, 0, 0), cv2.convertScaleAbs(edge, alpha=0.5))
-    return _mix(image, _LINE, line)
-
-
-def _heat(frame: Bytes, keep: Bytes) -> Bytes:
-    colours = cv2.cvtColor(cv2.applyColorMap(keep, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
-    return cv2.addWeighted(_gray(frame), 0.45, colours, 0.55, 0)  # type: ignore[return-value]
-
-
-def _side_by_side(frame: Bytes, keep: Bytes) -> Bytes:
-    return np.hstack([frame, _mask(frame, keep)])
-
-
-_STYLES = {"mask": _mask, "overlay": _overlay, "heat": _heat, "side-by-side": _side_by_side}
 
 
 class _Strip:
@@ -199,7 +104,7 @@ class _Strip:
         ground = cv2.convertScaleAbs(band, alpha=0.35)
         bars = self._bars.copy()
         bars[:, played:] //= 3
-        band[:] = _mix(ground, _LINE, bars)
+        band[:] = mix(ground, LINE, bars)
         mark = max(width // 320, 1)
         left = min(max(played - mark // 2, 0), width - mark)
         band[:, left : left + mark] = 255

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tiemcli.explain import ENOUGH, Explanation
+from tiemcli.explain import Explanation
 from tiemcli.outputs import marks
 from tiemcli.outputs.atomic import replacing
 from tiemcli.outputs.embedded import film, outline, scaled, thumbnails
-from tiemcli.outputs.masked_video import View
 from tiemcli.outputs.page import render
+from tiemcli.outputs.painting import View
 from tiemcli.outputs.repeat import command
 from tiemcli.result import Result
 from tiemcli.video import Timeline
@@ -49,9 +49,7 @@ def write(
     small = scaled(timeline)
     importance, times = result.temporal.importance, result.clip.timestamps
     seconds = float(timeline.timestamps[-1] + 1 / timeline.fps)
-    wanted = explanation.settings.target_score
-    enough = ENOUGH * explanation.clean if wanted is None else wanted
-    evidence = _evidence(explanation, result, small, seconds, enough)
+    evidence = _evidence(explanation, result, small, seconds)
     page = render(
         "report.html.j2",
         result=result,
@@ -60,13 +58,15 @@ def write(
         width=small.width,
         height=small.height,
         seconds=seconds,
-        enough=enough,
+        enough=explanation.enough,
         shown=evidence["shown"],
         moment=_moment(importance, times, seconds),
         signature=None if signature is None else _within(signature, importance, times),
         bars=marks.bars(importance, times, seconds),
         heat=marks.heat(result.temporal),
-        curve=marks.curve(result.masks, explanation.clean, explanation.base_score, enough),
+        curve=marks.curve(
+            result.masks, explanation.clean, explanation.base_score, explanation.enough
+        ),
         command=command(explanation, path.parent),
         name=os.path.basename(result.clip.path),
         network=os.path.basename(result.model.path),
@@ -77,7 +77,7 @@ def write(
 
 
 def _evidence(
-    explanation: Explanation, result: Result, small: Timeline, seconds: float, enough: float
+    explanation: Explanation, result: Result, small: Timeline, seconds: float
 ) -> dict[str, Any]:
     """What the page's script reads."""
     view = _view(explanation, small)
@@ -92,7 +92,8 @@ def _evidence(
             {
                 "area": record.area,
                 "score": record.score,
-                "enough": record.score / explanation.clean >= enough / explanation.clean,
+                "enough": record.score / explanation.clean
+                >= explanation.enough / explanation.clean,
                 "outlines": [outline(keep, view) for keep in mask.fit.hard],
             }
             for record, mask in zip(result.masks, explanation.masks, strict=True)

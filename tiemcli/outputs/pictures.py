@@ -1,0 +1,39 @@
+"""Pictures of an explanation for papers and slides, each one complete file or none."""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+from tiemcli.explain import Explanation
+from tiemcli.outputs.animation import encode_gif
+from tiemcli.outputs.atomic import replacing
+from tiemcli.outputs.contact_sheet import contact_sheet
+from tiemcli.outputs.figure import figure
+
+# Of a sheet at twice the size it is meant to be seen at, where a screen's inch is 96 pixels.
+_DOTS_PER_INCH = (192, 192)
+
+
+def write_png(path: Path, explanation: Explanation) -> None:
+    """Write the contact sheet: every sampled frame as source, mask and overlay.
+
+    Raises OutputError if it cannot be written, ClipError if the source cannot be read any more.
+    """
+    sheet = contact_sheet(explanation)
+    with replacing(path) as part:
+        sheet.save(part, "PNG", optimize=True, dpi=_DOTS_PER_INCH)
+
+
+def write_gif(path: Path, explanation: Explanation) -> None:
+    """Write the masked clip as an animation that any slide plays. Raises as `write_png` does."""
+    with replacing(path) as part:
+        encode_gif(part, explanation)
+
+
+def write_svg(path: Path, explanation: Explanation) -> None:
+    """Write the importance chart above the heat map of windows. Raises OutputError."""
+    tree = ElementTree.ElementTree(figure(explanation))
+    with replacing(path) as part:
+        tree.write(part, encoding="utf-8", xml_declaration=True)
+
+
+WRITERS = {"png": write_png, "gif": write_gif, "svg": write_svg}
