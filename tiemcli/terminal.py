@@ -24,6 +24,7 @@ from rich.text import Text
 
 from tiemcli.errors import TiemError
 from tiemcli.result import Result, readable
+from tiemcli.wording import HIDDEN, score_text
 
 if TYPE_CHECKING:
     from tiemcli.bench.whitebox import Row
@@ -106,13 +107,13 @@ def print_result(result: Result, folder: Path, *, kept: bool) -> None:
 
     again = " (explained before; -f does it again)" if kept else ""
     row("clip", f"{result.clip.path}{again}")
-    row("answer", f"{target.label or f'output {target.index}'}  {_score(target.score)}", "bold")
-    row("hidden", f"{_score(result.base.score)} when all is {_HIDDEN[result.base.kind]}")
+    row("answer", f"{target.label or f'output {target.index}'}  {score_text(target.score)}", "bold")
+    row("hidden", f"{score_text(result.base.score)} when all is {HIDDEN[result.base.kind]}")
     peak = result.clip.timestamps[int(np.argmax(temporal.importance))]
     row("when", f"{sparkline(temporal.importance)}  peak at {peak:.2f} s")
     for mask in result.masks:
         star = "  smallest that is enough" if mask.smallest and len(result.masks) > 1 else ""
-        row("where", f"{_score(mask.score)} with {mask.effective_area:.1%} kept{star}")
+        row("where", f"{score_text(mask.score)} with {mask.effective_area:.1%} kept{star}")
     row("by", f"{result.backend}, {result.cost.forwards} evaluations")
     stem = Path(result.clip.path).stem
     for name in (*result.files.model_dump(exclude_none=True).values(), f"{stem}.tiem.json"):
@@ -166,14 +167,9 @@ def print_doctor(checks: "Sequence[Check]", *, as_json: bool) -> None:
 
 
 _STATUS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
-_HIDDEN = {"blur": "blurred", "black": "black", "mean": "its mean colour"}
 
 
 def sparkline(values: list[float]) -> str:
     """One block a value, the largest full."""
     top = max(values) or 1.0
     return "".join(_BARS[min(7, int(8 * value / top))] for value in values)
-
-
-def _score(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 1000 else f"{value:.4g}"

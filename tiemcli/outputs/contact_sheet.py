@@ -11,6 +11,7 @@ from tiemcli.kernels.arrays import Bytes
 from tiemcli.outputs.lettering import font, shortened
 from tiemcli.outputs.painting import contour, paint_mask, paint_overlay
 from tiemcli.outputs.small_frame import SmallFrame, aspect, small_frame
+from tiemcli.wording import HIDDEN, score_text
 
 # Lengths are in pixels, two to one of the screen's.
 WIDTH = 2400
@@ -27,7 +28,6 @@ _NAMED = 0.005  # a smaller share would round to a row of zeros
 _TITLE_SIZE, _TEXT_SIZE, _CAPTION_SIZE = 46, 27, 22
 _INK, _FAINT, _TRACK, _PAPER = "#1b1f24", "#59636e", "#e6e8eb", "#ffffff"
 _ACCENT = "#e08600"
-_HIDDEN = {"blur": "blurred", "black": "black", "mean": "its mean colour"}
 
 
 def contact_sheet(explanation: Explanation) -> Image.Image:
@@ -97,13 +97,13 @@ def _heading(sheet: Image.Image, explanation: Explanation) -> None:
     draw.rounded_rectangle(
         (start - 70, middle - _BAR // 2, start - 16, middle + _BAR // 2), _BAR // 2, _ACCENT
     )
-    shown, hidden = explanation.shown, _HIDDEN[explanation.settings.base]
+    shown, hidden = explanation.shown, HIDDEN[explanation.settings.base]
     text = (
-        f"{_score(shown.score)} with {shown.effective_area:.1%} kept, "
-        f"{_score(explanation.base_score)} when all is {hidden}"
+        f"{score_text(shown.score)} with {shown.effective_area:.1%} kept, "
+        f"{score_text(explanation.base_score)} when all is {hidden}"
     )
     draw.text((left, middle), text, _FAINT, font(text, _TEXT_SIZE), anchor="lm")
-    score = f"  {_score(explanation.clean)}"
+    score = f"  {score_text(explanation.clean)}"
     name = explanation.label or f"output {explanation.target}"
     room = right - left - draw.textlength(score, font(score, _TITLE_SIZE))
     name = shortened(name, _TITLE_SIZE, room)
@@ -137,7 +137,3 @@ def _row_name(sheet: Image.Image, name: str, top: int, height: int) -> None:
     face = font(name, _CAPTION_SIZE)
     ImageDraw.Draw(label).text((height / 2, _GUTTER / 2), name, _FAINT, face, anchor="mm")
     sheet.paste(label.rotate(90, expand=True), (_MARGIN - 8, top))
-
-
-def _score(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 1000 else f"{value:.4g}"

@@ -8,6 +8,7 @@ import numpy as np
 from tiemcli.explain import Explanation
 from tiemcli.kernels.arrays import Doubles
 from tiemcli.temporal import WindowSize
+from tiemcli.wording import score_text
 
 _WIDTH, _LEFT, _RIGHT = 760, 56, 20
 _CHART_TOP, _CHART_HEIGHT = 88, 150
@@ -55,7 +56,7 @@ def figure(explanation: Explanation) -> Element:
     _add(svg, "rect", width=_WIDTH, height=height, fill="#ffffff")
     short = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1].rstrip()}…"
     heading = _text(svg, _LEFT, 30, short, size=17, weight="600")
-    _add(heading, "tspan", f"\u2002{_score(explanation.clean)}", fill=_FAINT, font_weight="400")
+    _add(heading, "tspan", f"\u2002{score_text(explanation.clean)}", fill=_FAINT, font_weight="400")
     _chart(svg, temporal.importance, times)
     _times(svg, times, _CHART_TOP + _CHART_HEIGHT + 17)
     _heat_map(svg, temporal.windows, times, row)
@@ -191,10 +192,6 @@ def _step(times: Doubles) -> float:
 
 def _channels(colour: str) -> tuple[int, ...]:
     return tuple(bytes.fromhex(colour[1:]))
-
-
-def _score(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 1000 else f"{value:.4g}"
 
 
 def _text(
