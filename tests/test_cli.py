@@ -97,7 +97,7 @@ def test_both_backends_from_the_same_command(
     (result,) = json.loads(done.stdout)["results"]
     assert result["backend"] == backend
     assert (result["cost"]["backwards"] > 0) == (backend == "autograd")
-    assert result["files"] == {"masked": None, "overlay": None, "report": None, "arrays": None}
+    assert set(result["files"].values()) == {None}
 
 
 def test_a_finished_clip_is_not_explained_again(
