@@ -172,7 +172,7 @@ def test_jsonl_prints_a_line_as_each_clip_finishes(
         (("--areas", ".1,x"), 2, "--areas"),
         (("--areas", ".1", "--area", ".1"), 2, "one of them"),
         (("--windows", "1,99"), 2, "99"),
-        (("--format", "gif"), 2, "gif"),
+        (("--format", "bmp"), 2, "bmp"),
         (("--start", "99"), 1, "--start"),
         (("--device", "cuda:0"), 3, "cuda"),
         (("--device", "tpu"), 2, "tpu"),
