@@ -42,7 +42,7 @@ def make_session(model: onnx.ModelProto, folder: Path, device: str) -> ort.Infer
             raise DeviceError(f"--device {device}: {first_line(error)}", _REPAIR) from error
         raise ModelError(
             f"ONNX Runtime refuses the network: {first_line(error)}",
-            "check the file with: python -m onnx.checker",
+            "check the file with: check-model FILE",
         ) from error
     # The list of available providers names CUDA on machines without a GPU; only the session knows.
     if device.startswith("cuda") and _CUDA not in session.get_providers():
