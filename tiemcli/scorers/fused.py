@@ -64,9 +64,9 @@ class FusedScorer:
                 len(masks), lambda part: self._forward(masks[part], upsampling, wanted)
             )
         except Exception as error:
-            if is_out_of_memory(error):
-                raise DeviceError("there is no memory for a single clip", _SMALLER) from error
-            raise ClipError(f"the network fails under a mask: {first_line(error)}") from error
+            if not is_out_of_memory(error):
+                raise
+            raise DeviceError("there is no memory for a single clip", _SMALLER) from error
         if not np.isfinite(scores).all():
             raise ClipError("the network's answer is no number under some mask", _NO_NUMBER)
         return scores
@@ -86,7 +86,12 @@ class FusedScorer:
         for name, array in fed.items():
             binding.bind_cpu_input(name, np.ascontiguousarray(array, dtype=np.float32))
         binding.bind_output(wanted, "cpu")
-        self._session.run_with_iobinding(binding)
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise  # a smaller batch may do
+            raise ClipError(f"the network fails under a mask: {first_line(error)}") from error
         (result,) = binding.copy_outputs_to_cpu()
         return np.asarray(result, dtype=np.float64)[:: self._copies]
 
