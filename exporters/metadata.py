@@ -16,7 +16,8 @@ def write(model: onnx.ModelProto, facts: Mapping[str, object]) -> None:
     Each fact is text as the reader wants it, or a value that is put into that form:
     layout: one letter an axis, "NCTHW"; color: "rgb", "bgr" or "gray"; resize: "stretch" or
     "crop"; output: "logits", "probabilities" or "value";
-    output_name: which output it is.
+    output_name: which output it is. aggregate: "mean", "max" or the index of one of its rows.
+    input: what feeds each input beside the clip's, a mapping, written as a JSON object.
     frames, stride: whole numbers. scale: the factor on pixel values of 0..255.
     size: (height, width) in pixels, written "HEIGHTxWIDTH".
     mean, std: one number or one a channel, after scaling, written "0.43,0.39,0.38".
@@ -34,6 +35,8 @@ def write(model: onnx.ModelProto, facts: Mapping[str, object]) -> None:
 def _text(key: str, value: object) -> str:
     if isinstance(value, str) or not isinstance(value, Iterable):
         return str(value)
+    if isinstance(value, Mapping):
+        return json.dumps(dict(value), ensure_ascii=False)
     if key == "labels":
         return json.dumps(list(value), ensure_ascii=False)
     separator = "x" if key == "size" else ","

@@ -14,6 +14,8 @@ from onnx import helper, numpy_helper
 from tiemcli.kernels.layout import axis_order, network_shape
 
 OutputKind = Literal["logits", "probabilities", "value"]
+# Of several rows of answers, the mean, the largest of each class, or the row of an index.
+Aggregate = Literal["mean", "max"] | int
 
 # Inputs. The keep-mask is the sum of an upsampled grid and a dense mask, each of which may be a
 # broadcast zero: one session serves windows, grids and full-size masks.
@@ -29,9 +31,9 @@ OLDEST_OPSET = 7  # multidirectional broadcasting
 class Port:
     """How the network is fed and read, everything that the fused graph has to know of it.
 
-    sizes: C, T, H and W. element_type: of the input, an onnx.TensorProto number. classes: K, the
-    numbers that the output holds for one clip. averaged: the output has one row a frame, (N·T, K),
-    and their mean is the answer.
+    sizes: C, T, H and W. element_type: of the input, an onnx.TensorProto number. classes: K. rows:
+    how many rows of K numbers the output holds for one clip, one a frame or a window, which
+    `aggregate` makes one. classes_first: they are columns, (N, K, rows).
     """
 
     input: str
@@ -41,7 +43,9 @@ class Port:
     output: str
     output_kind: OutputKind
     classes: int
-    averaged: bool = False
+    rows: int = 1
+    aggregate: Aggregate = "mean"
+    classes_first: bool = False
 
 
 def opset_of(model: onnx.ModelProto) -> int:
@@ -126,10 +130,10 @@ class _Nodes:
     def reshape(self, value: str, shape: list[int], output: str = "") -> str:
         return self.add("Reshape", value, self.constant(shape), output=output)
 
-    def mean(self, value: str, axis: int) -> str:
+    def reduce(self, how: Literal["Mean", "Max"], value: str, axis: int) -> str:
         if self.opset < 18:
-            return self.add("ReduceMean", value, axes=[axis], keepdims=0)
-        return self.add("ReduceMean", value, self.constant([axis]), keepdims=0)
+            return self.add(f"Reduce{how}", value, axes=[axis], keepdims=0)
+        return self.add(f"Reduce{how}", value, self.constant([axis]), keepdims=0)
 
     def clip(self, value: str, low: float, high: float) -> str:
         if self.opset < 11:
@@ -159,9 +163,18 @@ def _perturb(nodes: _Nodes, port: Port) -> None:
 def _read(nodes: _Nodes, port: Port) -> None:
     """The network's output as (N, K) float32, softmaxed if it is logits, and the target's column."""
     answer = nodes.add("Cast", port.output, to=onnx.TensorProto.FLOAT)
-    if port.averaged:
-        answer = nodes.reshape(answer, [-1, port.sizes["T"], port.classes])
-        answer = nodes.mean(answer, axis=1)
+    if port.rows > 1:
+        shape = [port.classes, port.rows] if port.classes_first else [port.rows, port.classes]
+        answer = nodes.reshape(answer, [-1, *shape])
+        axis = 2 if port.classes_first else 1
+        match port.aggregate:
+            case "mean":
+                answer = nodes.reduce("Mean", answer, axis)
+            case "max":
+                answer = nodes.reduce("Max", answer, axis)
+            case row:
+                index = nodes.constant(row % port.rows)
+                answer = nodes.add("Gather", answer, index, axis=axis)
     else:
         answer = nodes.reshape(answer, [-1, port.classes])
     if port.output_kind == "logits":

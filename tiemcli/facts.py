@@ -69,10 +69,7 @@ def _labels(value: Any) -> Any:
 
 
 def _labels_in(folder: Path, value: Any) -> Any:
-    """Labels, read from a file in `folder` if the text names one: a line each, or a JSON array.
-
-    Only what the user wrote may name a file: a stranger's metadata may not.
-    """
+    """Labels, read from a file in `folder` if the text names one: a line each, or a JSON array."""
     if not isinstance(value, str) or "," in value or value.lstrip().startswith("["):
         return value
     text = (folder / value).read_text(encoding="utf-8")
@@ -81,6 +78,34 @@ def _labels_in(folder: Path, value: Any) -> Any:
         if text.lstrip().startswith("[")
         else [t for t in map(str.strip, text.splitlines()) if t]
     )
+
+
+def _inputs(value: Any) -> Any:
+    """Of each input beside the clip, the text that says what it is: from a JSON object, a table of
+    TOML, or words NAME=VALUE."""
+    if isinstance(value, str):
+        value = json.loads(value)
+    if isinstance(value, (list, tuple)):
+        pairs = [word.partition("=") for word in value]
+        if not all(name and equals for name, equals, _ in pairs):
+            raise ValueError("no NAME=VALUE")
+        return {name: text for name, _, text in pairs}
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: ",".join(map(str, given)) if isinstance(given, list) else str(given)
+        for name, given in value.items()
+    }
+
+
+def _inputs_in(folder: Path, value: Any) -> Any:
+    """The same, its files sought in `folder`."""
+    found = _inputs(value)
+    if not isinstance(found, dict):
+        return found
+    return {
+        name: str(folder / text) if text.endswith(".npy") else text for name, text in found.items()
+    }
 
 
 def _layout(value: str) -> str:
@@ -98,7 +123,10 @@ class Facts(BaseModel):
     ones. size: height and width that it is fed. scale: the factor on pixels of 0..255. mean, std:
     per channel, after scaling. color: the order of channels. resize: how a frame is brought to
     `size`, stretched or scaled to cover it and cropped in the centre. output: what its numbers are.
-    output_name: which output, where there are several. labels: of the classes, in order.
+    output_name: which output, where there are several. aggregate: of the rows that it has for a
+    clip, one a frame or a window, the mean, the largest of each class, or the row of an index.
+    labels: of the classes, in order. input: what feeds each input beside the clip's: numbers, a
+    .npy file, `clip:8` for a pathway of 8 frames, or `clip`, which also tells which one is the clip.
     """
 
     model_config = ConfigDict(
@@ -116,13 +144,17 @@ class Facts(BaseModel):
     resize: Literal["stretch", "crop"] | None = None
     output: Literal["auto", "logits", "probabilities", "value"] | None = None
     output_name: str | None = None
+    aggregate: Literal["mean", "max"] | int | None = None
+    input: Annotated[dict[str, str], BeforeValidator(_inputs)] | None = None
     labels: Annotated[tuple[str, ...], BeforeValidator(_labels)] | None = None
 
     def over(self, weaker: "Facts") -> "Facts":
         """These facts, and the weaker source's where these are silent."""
-        return Facts(
-            **{**weaker.model_dump(exclude_none=True), **self.model_dump(exclude_none=True)}
-        )
+        mine, theirs = (facts.model_dump(exclude_none=True) for facts in (self, weaker))
+        both = theirs | mine
+        if "input" in both:
+            both["input"] = theirs.get("input", {}) | mine.get("input", {})
+        return Facts(**both)
 
 
 def facts_from_flags(values: Mapping[str, Any]) -> Facts:
@@ -134,7 +166,9 @@ def facts_from_flags(values: Mapping[str, Any]) -> Facts:
         name, reason = _complaint(error)
         flag = name.replace("_", "-")
         hint = "the folder for results is -o" if name == "output" else "see tiem explain --help"
-        raise UsageError(f"--{flag} {given.get(name, '')}: {reason}", hint) from error
+        said = given.get(name, "")
+        text = said if isinstance(said, (str, int, float)) else " ".join(said)
+        raise UsageError(f"--{flag} {text}: {reason}", hint) from error
 
 
 def facts_beside(model: Path) -> Facts:
@@ -153,7 +187,10 @@ def facts_beside(model: Path) -> Facts:
 
 
 def _said_by_the_user(given: dict[str, Any], folder: Path) -> Facts:
-    return Facts.model_validate(given | {"labels": _labels_in(folder, given.get("labels"))})
+    """Facts of which some may stand in files: only a user may name one, never a file's metadata."""
+    files = {"labels": _labels_in, "input": _inputs_in}
+    read = {name: find(folder, given[name]) for name, find in files.items() if name in given}
+    return Facts.model_validate(given | read)
 
 
 def facts_in_metadata(metadata: Mapping[str, str]) -> Facts:
@@ -164,12 +201,19 @@ def facts_in_metadata(metadata: Mapping[str, str]) -> Facts:
         if key.startswith(METADATA_PREFIX)
     }
     try:
-        return Facts.model_validate(own)
+        facts = Facts.model_validate(own)
     except (ValidationError, ValueError, OSError) as error:
         raise ModelError(
             f"the network's metadata: tiem.{': '.join(_complaint(error))}",
             "say it by a flag, or write the file again",
         ) from error
+    for name, text in (facts.input or {}).items():
+        if text.endswith(".npy"):
+            raise ModelError(
+                f"the network's metadata names a file for its input {name!r}",
+                f"if you trust it, say --input {name}={text}",
+            )
+    return facts
 
 
 def _complaint(error: Exception) -> tuple[str, str]:

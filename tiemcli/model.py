@@ -12,18 +12,13 @@ from onnx import TensorProto
 from tiemcli.axes import folded_batch, infer_layout, settle_sizes
 from tiemcli.errors import ModelError
 from tiemcli.facts import Facts, facts_beside, facts_in_metadata
+from tiemcli.inputs import INPUT_TYPES, clip_input, feed_others
 from tiemcli.kernels.arrays import Floats
 from tiemcli.kernels.free_batch import dims_of
-from tiemcli.kernels.fuse import OutputKind
+from tiemcli.kernels.fuse import Aggregate, OutputKind
 from tiemcli.kernels.layout import to_layout
 from tiemcli.model_file import read_network
 from tiemcli.preprocess import Preprocessing
-
-_INPUT_TYPES: dict[int, type[np.generic]] = {
-    TensorProto.FLOAT: np.float32,
-    TensorProto.FLOAT16: np.float16,
-    TensorProto.UINT8: np.uint8,
-}
 
 
 @dataclass(frozen=True)
@@ -31,8 +26,10 @@ class Model:
     """A network's file with all that its graph, its metadata and the user say of its input.
 
     batch: the size that the file fixes, None where it is free. shape C, T, H, W as it is fed.
-    output: the name of the output to explain. output_kind: None if nobody said. labels: empty where unknown. assumed: one line for
-    each thing that nobody said.
+    proto: the graph, its other inputs fed. fed: what feeds them, as `--input` says it. output: the
+    name of the one to explain. output_kind: None if nobody said. aggregate: of the rows that it has
+    for a clip, None if nobody said. labels: empty where unknown. assumed: one line for each thing
+    that nobody said.
     """
 
     path: Path
@@ -45,8 +42,10 @@ class Model:
     sizes: dict[str, int]
     stride: int | None
     preprocessing: Preprocessing
+    fed: dict[str, str]
     output: str
     output_kind: OutputKind | None
+    aggregate: Aggregate | None
     labels: tuple[str, ...]
     assumed: tuple[str, ...]
 
@@ -61,12 +60,14 @@ class Model:
         return facts | {
             "output": self.output,
             "output_kind": self.output_kind,
+            "aggregate": self.aggregate,
+            "input": self.fed,
             "labels": self.labels,
         }
 
     def tensor(self, clips: Floats) -> np.ndarray:
         """A batch (N, C, T, H, W) float32 in the network's own axes and type."""
-        kind = _INPUT_TYPES[self.element_type]
+        kind = INPUT_TYPES[self.element_type]
         exact = np.floor(clips + 0.5).clip(0, 255) if kind is np.uint8 else clips
         return to_layout(exact, self.layout).astype(kind)
 
@@ -83,7 +84,8 @@ def load_model(path: Path, said: Facts) -> Model:
     proto, sha256 = read_network(path)
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
     facts = said.over(facts_beside(path)).over(facts_in_metadata(metadata))
-    source = _video_input(proto)
+    said_of_inputs = facts.input or {}
+    source = clip_input(proto, said_of_inputs)
     dims = dims_of(source)
     layout = facts.layout or infer_layout(dims, facts, source.name)
     if len(layout) != len(dims):
@@ -92,6 +94,7 @@ def load_model(path: Path, said: Facts) -> Model:
             "give another --layout",
         )
     sizes = settle_sizes(layout, dims, facts)
+    proto, fed = feed_others(proto, source, layout, sizes["T"], said_of_inputs)
     channels = sizes["C"]
     element_type = source.type.tensor_type.elem_type
     preprocessing = Preprocessing(
@@ -115,15 +118,21 @@ def load_model(path: Path, said: Facts) -> Model:
         sizes=sizes,
         stride=facts.stride,
         preprocessing=preprocessing,
+        fed=fed,
         output=_output(proto, facts.output_name),
         output_kind=None if facts.output == "auto" else facts.output,
+        aggregate=facts.aggregate,
         labels=facts.labels or (),
-        assumed=tuple(_assumed(facts, layout, channels, element_type)),
+        assumed=tuple(_assumed(facts, layout, channels, element_type, fed)),
     )
 
 
-def _assumed(facts: Facts, layout: str, channels: int, element_type: int) -> Iterator[str]:
+def _assumed(
+    facts: Facts, layout: str, channels: int, element_type: int, fed: dict[str, str]
+) -> Iterator[str]:
     """What nobody said of the input, a line each."""
+    for name in fed.keys() - (facts.input or {}).keys():
+        yield f"input {name} takes {fed[name].partition(':')[2]} of the clip's frames"
     if facts.layout is None:
         yield f"layout {layout}"
     if facts.color is None and channels == 3:
@@ -133,26 +142,6 @@ def _assumed(facts: Facts, layout: str, channels: int, element_type: int) -> Ite
     if facts.scale is None and facts.mean is None and facts.std is None:
         whole = element_type == TensorProto.UINT8
         yield f"pixels {'0..255' if whole else 'scaled to 0..1'}, no mean or std"
-
-
-def _video_input(proto: onnx.ModelProto) -> onnx.ValueInfoProto:
-    weights = {initializer.name for initializer in proto.graph.initializer}
-    inputs = [value for value in proto.graph.input if value.name not in weights]
-    if len(inputs) != 1:
-        names = ", ".join(value.name for value in inputs) or "none"
-        raise ModelError(
-            f"the network has {len(inputs)} inputs ({names}); one video is what can be explained",
-            "export it with its other inputs as constants",
-        )
-    source = inputs[0]
-    kind = source.type.tensor_type.elem_type
-    if not source.type.HasField("tensor_type") or kind not in _INPUT_TYPES:
-        name = TensorProto.DataType.Name(kind) if kind else "no tensor"
-        raise ModelError(
-            f"the network's input {source.name!r} is {name}; a video is FLOAT, FLOAT16 or UINT8",
-            "is this a video classifier?",
-        )
-    return source
 
 
 def _per_channel(name: str, values: tuple[float, ...], channels: int) -> tuple[float, ...]:

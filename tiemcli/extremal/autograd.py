@@ -64,8 +64,18 @@ class TorchClip:
         clips = (self._base + keep * self._delta).expand(self._batch, *self._base.shape)
         shape = network_shape(port.layout, port.sizes, self._batch)
         answer = self._network(clips.permute(axis_order(port.layout)).reshape(shape))[self._output]
-        rows = answer.float().reshape(-1, port.classes)
-        return rows[: port.sizes["T"]].mean(0) if port.averaged else rows[0]
+        numbers = answer.float().flatten()[: port.rows * port.classes]
+        rows = (
+            numbers.reshape(port.classes, port.rows).T
+            if port.classes_first
+            else numbers.reshape(port.rows, port.classes)
+        )
+        match port.aggregate:
+            case "mean":
+                return rows.mean(0)
+            case "max":
+                return rows.amax(0)
+        return rows[port.aggregate % port.rows]
 
     def answers(self, keep: Tensor) -> Tensor:
         """What ONNX Runtime is asked for: the outputs (K,), softmaxed where they are logits."""

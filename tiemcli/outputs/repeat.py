@@ -54,6 +54,7 @@ def _facts(model: Model) -> Iterator[str]:
         "resize": pixels.resize,
         "output": model.output_kind,
         "output_name": model.output,
+        "aggregate": model.aggregate,
     }
     for name, value in used.items():
         fact = getattr(known, name)
@@ -62,6 +63,9 @@ def _facts(model: Model) -> Iterator[str]:
         if fact != value and value is not None:
             yield f"--{name.replace('_', '-')}"
             yield "x".join(map(str, value)) if name == "size" else _word(value)
+    for name, text in model.fed.items():
+        if (said.input or {}).get(name) != text:
+            yield from ("--input", f"{name}={text}")
 
 
 def _unsaid(model: Model) -> Facts:

@@ -10,8 +10,9 @@ import onnxruntime as ort
 from tiemcli.errors import ModelError, TiemError, first_line
 from tiemcli.kernels.arrays import Doubles, Floats
 from tiemcli.kernels.free_batch import free_batch
-from tiemcli.kernels.fuse import OutputKind, Port, fuse
+from tiemcli.kernels.fuse import Port, fuse
 from tiemcli.model import Model
+from tiemcli.scorers.answer import expected_answers, rows_of, understand
 from tiemcli.scorers.batching import Batching
 from tiemcli.scorers.fused import FusedScorer, device_of
 from tiemcli.scorers.session import fold_constants, make_session
@@ -71,11 +72,9 @@ def load_network(model: Model, device: str, batch_size: int | None = None) -> Ne
     network cannot be run as the model says, DeviceError where the device does not come up.
     """
     probes = _probe_clips(model)
-    reference = _run_as_it_is(model, device, probes)
-    if not np.isfinite(reference).all():
-        raise ModelError("the network's answer is no number", "check --mean, --std and --scale")
-    port, notes = _understand(model, reference)
-    expected = _expected(reference, port)
+    reference = [rows_of(model, output) for output in _run_as_it_is(model, device, probes)]
+    port, notes = understand(model, reference)
+    expected = expected_answers(reference, port)
     for proto in _candidates(model):
         session = _fused(proto, model, port, device)
         if session is not None and _agrees(session, probes, expected, batch=2):
@@ -112,86 +111,8 @@ def _run_as_it_is(model: Model, device: str, probes: Floats) -> list[np.ndarray]
                 f"{first_line(error)}",
                 "check --layout, --frames and --size",
             ) from error
-        outputs.append(_one_clip(model, np.asarray(output)))
+        outputs.append(np.asarray(output))
     return outputs
-
-
-def _one_clip(model: Model, output: np.ndarray) -> np.ndarray:
-    """The rows of the first clip: (1, K), or (T, K) from a network that answers frame by frame."""
-    if not np.issubdtype(output.dtype, np.floating):
-        raise ModelError(
-            f"the network's output {model.output!r} is {output.dtype}, no scores",
-            "choose another by --output-name",
-        )
-    rows = output.reshape(1, -1) if output.ndim < 2 else output
-    while rows.ndim > 2 and rows.shape[-1] == 1:
-        rows = rows[..., 0]
-    clips, frames = model.batch or 1, model.sizes["T"]
-    per_frame = "N" not in model.layout and len(rows) == clips * frames
-    if rows.ndim != 2 or (len(rows) != clips and not per_frame):
-        raise ModelError(
-            f"the network's output {model.output!r} has shape {list(output.shape)} for {clips} "
-            "clip(s), not one row of scores each",
-            "is this a video classifier? choose another output by --output-name",
-        )
-    return rows[: frames if per_frame else 1].astype(np.float64)
-
-
-def _understand(model: Model, reference: list[np.ndarray]) -> tuple[Port, tuple[str, ...]]:
-    """How to read the output, and what had to be assumed for it."""
-    classes = reference[0].shape[1]
-    notes = list(model.assumed)
-    kind = model.output_kind or _infer_kind(model.proto, model.output, reference)
-    if model.output_kind is None:
-        notes.append(f"output {kind}")
-    if model.labels and len(model.labels) != classes:
-        raise ModelError(
-            f"{len(model.labels)} labels for {classes} outputs", "give --labels in the right number"
-        )
-    averaged = len(reference[0]) > 1
-    if averaged:
-        notes.append("the answer is the mean over frames")
-    port = Port(
-        input=model.input,
-        layout=model.layout,
-        sizes=model.sizes,
-        element_type=model.element_type,
-        output=model.output,
-        output_kind=kind,
-        classes=classes,
-        averaged=averaged,
-    )
-    return port, tuple(notes)
-
-
-def _infer_kind(proto: onnx.ModelProto, output: str, reference: list[np.ndarray]) -> OutputKind:
-    """Probabilities if the graph ends in softmax or sigmoid, or if its rows are distributions."""
-    producers = {name: node for node in proto.graph.node for name in node.output}
-    node = producers.get(output)
-    while node is not None and node.op_type in (
-        "Identity",
-        "Reshape",
-        "Squeeze",
-        "Flatten",
-        "Cast",
-    ):
-        node = producers.get(node.input[0])
-    if node is not None and node.op_type in ("Softmax", "Sigmoid"):
-        return "probabilities"
-    rows = np.concatenate(reference)
-    if rows.shape[1] == 1:
-        return "value"
-    distributions = (rows >= 0).all() and np.allclose(rows.sum(axis=1), 1, atol=1e-3)
-    return "probabilities" if distributions else "logits"
-
-
-def _expected(reference: list[np.ndarray], port: Port) -> Doubles:
-    """What the fused graph should answer for the probes: (2, K) float64."""
-    rows = np.stack([output.mean(axis=0) for output in reference])
-    if port.output_kind == "logits":
-        rows = np.exp(rows - rows.max(axis=1, keepdims=True))
-        rows /= rows.sum(axis=1, keepdims=True)
-    return rows
 
 
 def _candidates(model: Model) -> Iterator[onnx.ModelProto]:

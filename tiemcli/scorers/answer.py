@@ -1,0 +1,138 @@
+"""What a network's output means: which numbers are one clip's, and how they become one answer."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from tiemcli.errors import ModelError
+from tiemcli.kernels.arrays import Doubles
+from tiemcli.kernels.fuse import OutputKind, Port
+from tiemcli.model import Model
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a network answers for one clip: (R, K) float64, a row for the clip, or one a frame or
+    window of it; classes_first: its output has them as (K, R)."""
+
+    values: Doubles
+    classes_first: bool = False
+
+
+def rows_of(model: Model, output: np.ndarray) -> Rows:
+    """The first clip's rows in the output of a full batch; raises ModelError if there are none."""
+    if not np.issubdtype(output.dtype, np.floating):
+        raise ModelError(
+            f"the network's output {model.output!r} is {output.dtype}, no scores",
+            "choose another by --output-name",
+        )
+    clips = model.batch or 1
+    values = output.astype(np.float64)
+    values = values.reshape(1, -1) if values.ndim < 2 else values
+    while values.ndim > (2 if model.aggregate is None else 3) and values.shape[-1] == 1:
+        values = values[..., 0]
+    if values.ndim == 2 and len(values) == clips and _is_row_of_rows(model, values):
+        values = values[:, :, None]
+    if values.ndim == 3 and len(values) == clips:
+        first = values[0]
+        return Rows(first.T, True) if _has_classes_first(model, first.shape) else Rows(first)
+    if values.ndim != 2 or len(values) % clips or not len(values):
+        raise ModelError(
+            f"the network's output {model.output!r} has shape {list(output.shape)} for {clips} "
+            "clip(s), not one row of scores each",
+            "is this a video classifier? choose another output by --output-name",
+        )
+    return Rows(values[: len(values) // clips])
+
+
+def _is_row_of_rows(model: Model, values: Doubles) -> bool:
+    """Whether the numbers of one row are one a frame, as a scorer of frames gives them."""
+    return model.aggregate is not None and values.shape[1] not in (1, len(model.labels))
+
+
+def _has_classes_first(model: Model, shape: tuple[int, ...]) -> bool:
+    """Whether (A, B) numbers are B rows of A classes: as the labels say, or for the frames that B
+    windows share out."""
+    first, last = shape
+    if model.labels:
+        return first == len(model.labels) != last
+    return model.sizes["T"] % last == 0 != model.sizes["T"] % first
+
+
+def understand(model: Model, reference: list[Rows]) -> tuple[Port, tuple[str, ...]]:
+    """How to read the output, and what had to be assumed for it, a line each.
+
+    reference: the network's own answers to some clips. Raises ModelError where they are no numbers
+    or are not what the user says of them.
+    """
+    if not all(np.isfinite(rows.values).all() for rows in reference):
+        raise ModelError("the network's answer is no number", "check --mean, --std and --scale")
+    rows, classes = reference[0].values.shape
+    notes = list(model.assumed)
+    kind = model.output_kind or _infer_kind(model.proto, model.output, reference)
+    if model.output_kind is None:
+        notes.append(f"output {kind}")
+    if model.labels and len(model.labels) != classes:
+        raise ModelError(
+            f"{len(model.labels)} labels for {classes} outputs", "give --labels in the right number"
+        )
+    if isinstance(model.aggregate, int) and not -rows <= model.aggregate < rows:
+        raise ModelError(
+            f"the network's output has {rows} row(s) for a clip, none of index {model.aggregate}",
+            "give another --aggregate: mean, max or an index from 0",
+        )
+    if rows > 1 and model.aggregate is None:
+        what = "frames" if rows == model.sizes["T"] else f"{rows} windows"
+        notes.append(f"the answer is the mean over {what}")
+    port = Port(
+        input=model.input,
+        layout=model.layout,
+        sizes=model.sizes,
+        element_type=model.element_type,
+        output=model.output,
+        output_kind=kind,
+        classes=classes,
+        rows=rows,
+        aggregate="mean" if model.aggregate is None else model.aggregate,
+        classes_first=reference[0].classes_first,
+    )
+    return port, tuple(notes)
+
+
+def _infer_kind(proto: onnx.ModelProto, output: str, reference: list[Rows]) -> OutputKind:
+    """Probabilities if the graph ends in softmax or sigmoid, or if its rows are distributions."""
+    producers = {name: node for node in proto.graph.node for name in node.output}
+    node = producers.get(output)
+    while node is not None and node.op_type in (
+        "Identity",
+        "Reshape",
+        "Squeeze",
+        "Flatten",
+        "Cast",
+    ):
+        node = producers.get(node.input[0])
+    if node is not None and node.op_type in ("Softmax", "Sigmoid"):
+        return "probabilities"
+    rows = np.concatenate([answer.values for answer in reference])
+    if rows.shape[1] == 1:
+        return "value"
+    distributions = (rows >= 0).all() and np.allclose(rows.sum(axis=1), 1, atol=1e-3)
+    return "probabilities" if distributions else "logits"
+
+
+def expected_answers(reference: list[Rows], port: Port) -> Doubles:
+    """What the fused graph should answer for the probes: (2, K) float64."""
+    answers = np.stack([rows.values for rows in reference])
+    rows: Doubles
+    match port.aggregate:
+        case "mean":
+            rows = answers.mean(axis=1)
+        case "max":
+            rows = answers.max(axis=1)
+        case row:
+            rows = answers[:, row]
+    if port.output_kind == "logits":
+        rows = np.exp(rows - rows.max(axis=1, keepdims=True))
+        rows /= rows.sum(axis=1, keepdims=True)
+    return rows
