@@ -80,7 +80,12 @@ class _Front:
             1 if axis in shared else dim.dim_value if dim.dim_value > 0 else own[axis]
             for axis, dim in enumerate(dims)
         ]
-        whole = np.broadcast_to(value, shape)
+        try:
+            whole = np.broadcast_to(value, shape)
+        except ValueError:
+            raise ValueError(
+                f"the input {name!r} takes numbers of shape {shape}, not {list(value.shape)}"
+            ) from None
         if not shared:
             self.constant(name, whole)
             return

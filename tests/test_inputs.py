@@ -155,10 +155,11 @@ def test_an_input_may_be_the_same_clip(two_pathways: Callable[..., Path]) -> Non
         ({}, {"input": {"slow": "clip:3"}}, "cannot take 3"),
         ({}, {"input": {"slow": "clip:x"}}, "cannot take x"),
         ({}, {"input": {"middle": "1"}}, "no input 'middle'"),
-        ({}, {"input": {"slow": "1,2,3"}}, "value of --input"),
+        ({}, {"input": {"slow": "1,2,3"}}, "takes numbers of shape"),
         ({}, {"input": {"slow": "many"}}, "slow=many"),
         ({}, {"input": {"slow": "nowhere.npy"}}, "No such file"),
         ({}, {"input": {"slow": "1", "fast": "1"}}, "none is the clip"),
+        ({"slow": "T1"}, {"input": {"fast": "clip"}}, "nothing feeds .* 'slow', FLOAT of shape"),
     ],
 )
 def test_inputs_that_cannot_be_fed_are_told(

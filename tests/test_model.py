@@ -96,13 +96,15 @@ def test_labels_may_stand_in_a_file(tmp_path: Path) -> None:
         ("scale", "1/0"),
         ("frames", 0),
         ("output", "odds"),
+        ("aggregate", "median"),
+        ("input", "gain"),
         ("labels", "missing.txt"),
     ],
 )
 def test_a_wrong_fact_names_its_flag(flag: str, value: object) -> None:
     """The error begins with the flag and what was given to it."""
     with pytest.raises(UsageError, match=f"--{flag} {value}"):
-        facts_from_flags({flag: value})
+        facts_from_flags({flag: [value] if flag == "input" else value})
 
 
 @pytest.mark.parametrize(

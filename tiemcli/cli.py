@@ -96,10 +96,12 @@ def _options_of(path: Path, given: dict[str, Any]) -> dict[str, Any]:
     unknown = sorted(set(named) - known)
     if unknown:
         raise UsageError(f"{path}: no option {', '.join(unknown)}", "see tiem explain --help")
+    table = named.pop("input", None)
+    words = [f"{name}={value}" for name, value in table.items()] if table else []
     return {
         name: ",".join(map(str, value)) if isinstance(value, list) else value
         for name, value in named.items()
-    }
+    } | ({"input": words} if words else {})
 
 
 @app.command()
@@ -217,6 +219,17 @@ def explain(
     output_name: Annotated[
         str | None, _option("--output-name", help="Which output, where it has several.")
     ] = None,
+    aggregate: Annotated[
+        str | None,
+        _option("--aggregate", help="Of answers for each frame or window: mean, max or an index."),
+    ] = None,
+    input: Annotated[
+        list[str] | None,
+        _option(
+            "--input",
+            help="What feeds another input, NAME=VALUE: a number, a .npy file, or clip:8 for 8 of the clip's frames.",
+        ),
+    ] = None,
     labels: Annotated[
         str | None, _option("--labels", help="Of its classes: A,B,C or a file, one a line.")
     ] = None,
@@ -259,6 +272,8 @@ def explain(
                 "resize": resize,
                 "output": output,
                 "output_name": output_name,
+                "aggregate": aggregate,
+                "input": input,
                 "labels": labels,
             }
         ),

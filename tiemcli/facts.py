@@ -98,14 +98,10 @@ def _inputs(value: Any) -> Any:
     }
 
 
-def _inputs_in(folder: Path, value: Any) -> Any:
-    """The same, its files sought in `folder`."""
-    found = _inputs(value)
-    if not isinstance(found, dict):
-        return found
-    return {
-        name: str(folder / text) if text.endswith(".npy") else text for name, text in found.items()
-    }
+def _aggregate(value: Any) -> Any:
+    if value in ("mean", "max") or str(value).removeprefix("-").isdecimal():
+        return value
+    raise ValueError("neither mean, max nor the index of a row")
 
 
 def _layout(value: str) -> str:
@@ -144,7 +140,7 @@ class Facts(BaseModel):
     resize: Literal["stretch", "crop"] | None = None
     output: Literal["auto", "logits", "probabilities", "value"] | None = None
     output_name: str | None = None
-    aggregate: Literal["mean", "max"] | int | None = None
+    aggregate: Annotated[Literal["mean", "max"] | int, BeforeValidator(_aggregate)] | None = None
     input: Annotated[dict[str, str], BeforeValidator(_inputs)] | None = None
     labels: Annotated[tuple[str, ...], BeforeValidator(_labels)] | None = None
 
@@ -188,9 +184,12 @@ def facts_beside(model: Path) -> Facts:
 
 def _said_by_the_user(given: dict[str, Any], folder: Path) -> Facts:
     """Facts of which some may stand in files: only a user may name one, never a file's metadata."""
-    files = {"labels": _labels_in, "input": _inputs_in}
-    read = {name: find(folder, given[name]) for name, find in files.items() if name in given}
-    return Facts.model_validate(given | read)
+    facts = Facts.model_validate(given | {"labels": _labels_in(folder, given.get("labels"))})
+    fed = {
+        name: str(folder / text) if text.endswith(".npy") else text
+        for name, text in (facts.input or {}).items()
+    }
+    return facts.model_copy(update={"input": fed or None})
 
 
 def facts_in_metadata(metadata: Mapping[str, str]) -> Facts:

@@ -12,6 +12,7 @@ from tiemcli.kernels.free_batch import dims_of
 from tiemcli.kernels.wire import pathway_frames, wire
 
 CLIP = "clip"
+FEWEST_AXES = 4  # of frames that are a network's batch: NT, C, H, W
 INPUT_TYPES: dict[int, type[np.generic]] = {
     TensorProto.FLOAT: np.float32,
     TensorProto.FLOAT16: np.float16,
@@ -26,16 +27,17 @@ Inputs = dict[str, onnx.ValueInfoProto]
 def clip_input(proto: onnx.ModelProto, said: Mapping[str, str]) -> onnx.ValueInfoProto:
     """The input that takes the clip.
 
-    It is the one that is said to be `clip`, the only one that nothing is said of, or the longest of
-    several pathways. Raises ModelError.
+    It is the one that is said to be `clip`, the only one of four axes or more that nothing is said
+    of, or the longest of several pathways. Raises ModelError.
     """
     inputs = _inputs(proto)
     for name in said:
         if name not in inputs:
             raise ModelError(f"the network has no input {name!r}", f"it has {', '.join(inputs)}")
     rest = [name for name in inputs if name not in said]
+    videos = [name for name in rest if len(dims_of(inputs[name])) >= FEWEST_AXES] or rest
     named = [name for name, text in said.items() if text == CLIP]
-    chosen = named[0] if named else rest[0] if len(rest) == 1 else _longest(inputs, rest)
+    chosen = named[0] if named else videos[0] if len(videos) == 1 else _longest(inputs, videos)
     source = inputs[chosen]
     kind = source.type.tensor_type.elem_type
     if not source.type.HasField("tensor_type") or kind not in INPUT_TYPES:
@@ -63,7 +65,7 @@ def feed_others(
     for name, declared in _inputs(proto).items():
         if name == source.name:
             continue
-        fed[name] = said.get(name) or f"{CLIP}:{dims_of(declared)[layout.index('T')]}"
+        fed[name] = said.get(name) or _share(declared, layout)
         if _is_clip(fed[name]):
             count = _pathway_length(declared, source, layout, frames, fed[name])
             pathways[name] = pathway_frames(frames, count)
@@ -74,7 +76,7 @@ def feed_others(
     try:
         return wire(proto, source.name, layout, pathways, constants), fed
     except ValueError as error:
-        raise ModelError(f"a value of --input: {first_line(error)}", f"give {_FORMS}") from error
+        raise ModelError(str(error), f"give --input as {_FORMS}") from error
 
 
 def _inputs(proto: onnx.ModelProto) -> Inputs:
@@ -97,6 +99,20 @@ def _longest(inputs: Inputs, names: list[str]) -> str:
             _FEED,
         )
     return names[lengths[0].index(max(lengths[0]))]
+
+
+def _share(declared: onnx.ValueInfoProto, layout: str) -> str:
+    """How many of the clip's frames a pathway takes by its file, as `--input` says it."""
+    dims = dims_of(declared)
+    frames = dims[layout.index("T")] if len(dims) == len(layout) else None
+    if frames is None:
+        kind = TensorProto.DataType.Name(declared.type.tensor_type.elem_type)
+        shape = ", ".join("?" if size is None else str(size) for size in dims)
+        raise ModelError(
+            f"nothing feeds the network's input {declared.name!r}, {kind} of shape [{shape}]",
+            f"give --input {declared.name}=VALUE: {_FORMS}",
+        )
+    return f"{CLIP}:{frames}"
 
 
 def _is_clip(text: str) -> bool:
