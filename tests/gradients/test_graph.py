@@ -123,6 +123,47 @@ def test_another_domain_is_named_with_its_operator():
     with pytest.raises(Unsupported) as caught:
         Differentiable(onnx.helper.make_model(graph))
     assert caught.value.operators == ("com.microsoft.nchwc::Conv",)
+    assert "ORT_ENABLE_ALL" in caught.value.message
+    assert "ORT_ENABLE_EXTENDED" in caught.value.hint
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (3, 0), (0, 0)])
+def test_an_empty_tensor_is_looked_up_and_written(parsed, reference, shape):
+    """GatherND and ScatterND with nothing to do, as a shift by 0 leaves them, do nothing."""
+    first = 2 if shape[0] else 0
+    model = parsed(
+        f"""g (float[{shape[0]},{shape[1]}] x) => (float[n,m] y, float[k,m] z) {{
+            y = ScatterND(x, places, updates)
+            z = GatherND(x, places)
+        }}""",
+        places=np.arange(first)[:, None],
+        updates=np.ones((first, shape[1]), np.float32),
+    )
+    x = np.ones(shape, np.float32)
+    for found, expected in zip(
+        Differentiable(model)(torch.from_numpy(x)), reference(model, x), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_nodes_may_come_in_any_order(parsed, reference):
+    """A file whose nodes read what later ones make, in a branch too, runs as onnxruntime runs it."""
+    model = parsed(
+        """g (float[3] x, bool c) => (float[3] y) {
+            y = If (c) <
+                then_branch = t () => (float[3] a) { a = Mul(late, x) },
+                else_branch = e () => (float[3] b) { b = Identity(late) }
+            >
+            late = Add(later, x)
+            later = Tanh(x)
+        }"""
+    )
+    x = np.float32([-1, 0.5, 2])
+    for taken in (True, False):
+        condition = np.array(taken)
+        (expected,) = reference(model, x, condition)
+        (found,) = Differentiable(model)(torch.from_numpy(x), torch.from_numpy(condition))
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("text", ["y = MatMul(x, x)", "y = Add(x, nowhere)"])

@@ -1,6 +1,7 @@
-"""From an ONNX file to a graph of torch functions: check, expand, fold."""
+"""From an ONNX file to a graph of torch functions: check, expand, sort, fold."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from graphlib import TopologicalSorter
 from typing import Any
 
 import onnx
@@ -122,7 +123,7 @@ def _build(graph: onnx.GraphProto, opsets: Opsets, known: Mapping[str, Any]) -> 
     inputs = [value.name for value in graph.input if value.name not in constants]
     visible = {name: value for name, value in known.items() if name not in inputs} | constants
     nodes = []
-    for proto in graph.node:
+    for proto in _sorted(graph.node):
         bodies = {
             attribute.name: _build(attribute.g, opsets, visible)
             for attribute in proto.attribute
@@ -136,6 +137,32 @@ def _build(graph: onnx.GraphProto, opsets: Opsets, known: Mapping[str, Any]) -> 
             constants |= folded
             visible |= folded
     return Graph.of(inputs, [value.name for value in graph.output], constants, nodes)
+
+
+def _sorted(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """The nodes with each behind those that it reads from.
+
+    ONNX demands this of a file, but ONNX Runtime does not, and onnxconverter's half precision
+    appends the casts of the inputs at the end.
+    """
+    makers = {name: index for index, node in enumerate(nodes) for name in node.output if name}
+    needed = {
+        index: {makers[name] for name in _reads(node) if name in makers}
+        for index, node in enumerate(nodes)
+    }
+    if all(index > max(before, default=-1) for index, before in needed.items()):
+        return list(nodes)
+    return [nodes[index] for index in TopologicalSorter(needed).static_order()]
+
+
+def _reads(node: onnx.NodeProto) -> Iterator[str]:
+    """Every name that a node or a node of its bodies reads."""
+    yield from node.input
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            for inner in attribute.g.node:
+                yield from _reads(inner)
+            yield from (value.name for value in attribute.g.output)
 
 
 def _folded(node: Node, visible: Mapping[str, Any]) -> dict[str, Any] | None:

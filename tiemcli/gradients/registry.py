@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from tiemcli.gradients.graph import Node
 
 MICROSOFT = "com.microsoft"
+# Convolutions in the order that one processor's instructions like best.
+_BLOCKED = "com.microsoft.nchwc"
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -24,10 +26,11 @@ class Unsupported(ModelError):
 
     def __init__(self, operators: Iterable[str]) -> None:
         self.operators = tuple(sorted(set(operators)))
-        super().__init__(
-            f"no gradient for the network's {', '.join(self.operators)}",
-            "use --backend finite-difference",
-        )
+        reason, hint = "", "use --backend finite-difference"
+        if any(name.startswith(_BLOCKED) for name in self.operators):
+            reason = ": its file was saved with ORT_ENABLE_ALL, in the layout of one machine"
+            hint = f"save it with ORT_ENABLE_EXTENDED, or {hint}"
+        super().__init__(f"no gradient for the network's {', '.join(self.operators)}{reason}", hint)
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def gather_nd(node: Node, x: Tensor, indices: Tensor) -> Tensor:
     # Each group of the batch looks up its own block: number the rows through.
     first = torch.arange(groups, device=x.device) * block
     first = first.reshape([*x.shape[:batch], *[1] * (rows.ndim - batch)])
-    flat = x.reshape(groups * block, -1) if inner else x.reshape(groups * block)
+    flat = x.reshape([groups * block, *inner])
     return flat[rows + first].reshape([*indices.shape[:-1], *inner])
 
 
@@ -89,8 +89,10 @@ def scatter_nd(node: Node, x: Tensor, indices: Tensor, updates: Tensor) -> Tenso
     x, updates = together(x, updates)
     depth = indices.shape[-1]
     rows = _rows(indices, x.shape[:depth], x).reshape(-1, 1)
-    flat = x.reshape(math.prod(x.shape[:depth]), -1)
-    values = updates.to(x.dtype).reshape(-1, flat.shape[1])
+    # Nothing may be left to infer: an empty tensor, such as a shift by 0 slices off, has no one size.
+    inner = math.prod(x.shape[depth:])
+    flat = x.reshape(math.prod(x.shape[:depth]), inner)
+    values = updates.to(x.dtype).reshape(len(rows), inner)
     return _scatter(node, flat, 0, rows.expand_as(values), values).reshape(x.shape)
 
 
