@@ -48,7 +48,7 @@ def build_network(tmp_path: Path) -> BuildNetwork:
     """A function that writes a small seeded 3-D CNN for any layout, and returns its path.
 
     layout: its axes; sizes: C, T, H and W; batch: a number fixes it, None leaves it free; kind: of
-    the input; ending: "logits", "probabilities" or "value"; pinned: a Reshape holds the batch at 1;
+    the input; ending: "logits", "probabilities" or "value"; pinned: a Reshape holds the batch;
     opset; classes; ir_version: below 4 weights are inputs as well.
     """
 
@@ -97,7 +97,7 @@ def build_network(tmp_path: Path) -> BuildNetwork:
             helper.make_node("Relu", ["x3"], ["x4"]),
             helper.make_node("GlobalAveragePool", ["x4"], ["x5"]),
         ]
-        shape = [1 if pinned else -1, 6]
+        shape = [(batch or 1) if pinned else -1, 6]
         initializers.append(numpy_helper.from_array(np.array(shape), "flat"))
         nodes += [
             helper.make_node("Reshape", ["x5", "flat"], ["x6"]),

@@ -23,6 +23,7 @@ FORMS = [
     pytest.param({}, Facts(), id="free batch"),
     pytest.param({"batch": 1}, Facts(), id="batch declared 1"),
     pytest.param({"batch": 1, "pinned": True}, Facts(), id="batch pinned at 1"),
+    pytest.param({"batch": 2, "pinned": True}, Facts(), id="batch pinned at 2"),
     pytest.param({"batch": 3}, Facts(), id="batch declared 3"),
     pytest.param({"layout": "NTCHW"}, Facts(), id="NTCHW"),
     pytest.param({"layout": "NTHWC"}, Facts(), id="NTHWC"),

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 # How far the differentiable form may be from ONNX Runtime, in units of the outputs' range:
 # quantised networks round, and rounding is where the two differ.
 TOLERANCE, QUANTISED_TOLERANCE = 1e-3, 0.1
-# A step along the gradient's smooth direction, and how far its slope may be from the gradient's.
-PROBE_STEP, SLOPE_TOLERANCE = 0.1, 0.25
+# Steps along the gradient's smooth direction, and how far a slope may be from the gradient's: a long
+# one is above the steps of a quantised network, a short one below the curvature of another.
+PROBE_STEPS, SLOPE_TOLERANCE = (0.1, 0.02), 0.25
 # Cells across a frame's shorter side. Queries find fewer of them.
 CELLS = {"autograd": 16, "finite-difference": 8}
 
@@ -137,10 +138,14 @@ def _slope_agrees(gradient: Floats, scorer: Scorer, objective: Objective) -> boo
     space = MaskSpace.across(scorer.shape, 8)
     rows, columns = space.upsampling.rows, space.upsampling.columns
     direction = np.sign(rows.T @ gradient @ columns)
-    step = PROBE_STEP * space.upsampling(direction.astype(np.float32))
-    up, down = objective(scorer.score(np.stack([0.5 + step, 0.5 - step]).astype(np.float32)))
-    predicted = 2 * float((gradient * step).sum())
-    return bool(abs((up - down) - predicted) <= SLOPE_TOLERANCE * abs(predicted))
+    smooth = space.upsampling(direction.astype(np.float32))
+    for length in PROBE_STEPS:
+        step = length * smooth
+        up, down = objective(scorer.score(np.stack([0.5 + step, 0.5 - step]).astype(np.float32)))
+        predicted = 2 * float((gradient * step).sum())
+        if abs((up - down) - predicted) <= SLOPE_TOLERANCE * abs(predicted):
+            return True
+    return False
 
 
 def make_fitter(

@@ -17,8 +17,9 @@ from tiemcli.scorers.batching import Batching
 from tiemcli.scorers.fused import FusedScorer, device_of
 from tiemcli.scorers.session import fold_constants, make_session
 
-# The largest difference, in units of the outputs' range, that a rewritten graph may show.
-TOLERANCE = 1e-4
+# The largest difference, in units of the outputs' range, that a rewritten graph may show; where the
+# input is in half precision, a last digit of it that falls the other way is worth more.
+TOLERANCE, HALF_TOLERANCE = 1e-4, 2e-3
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,17 @@ def load_network(model: Model, device: str, batch_size: int | None = None) -> Ne
     reference = [rows_of(model, output) for output in _run_as_it_is(model, device, probes)]
     port, notes = understand(model, reference)
     expected = expected_answers(reference, port)
+    half = model.element_type == onnx.TensorProto.FLOAT16
+    tolerance = HALF_TOLERANCE if half else TOLERANCE
+    # Not in the very batch that the file may be fixed at.
+    several = 3 if model.batch == 2 else 2
     for proto in _candidates(model):
         session = _fused(proto, model, port, device)
-        if session is not None and _agrees(session, probes, expected, batch=2):
+        if session is not None and _agrees(session, probes, expected, tolerance, batch=several):
             return Network(model, port, session, Batching(batch_size), None, notes)
     copies = model.batch or 1
     session = _fused(model.proto, model, port, device)
-    if session is None or not _agrees(session, probes, expected, batch=1, copies=copies):
+    if session is None or not _agrees(session, probes, expected, tolerance, batch=1, copies=copies):
         raise ModelError("the network answers differently with masks in front of it")
     notes = (*notes, f"clips go one by one: in a larger batch than {copies} the answer changes")
     return Network(model, port, session, Batching(1), copies, notes)
@@ -143,19 +148,22 @@ def _agrees(
     session: ort.InferenceSession,
     probes: Floats,
     expected: Doubles,
+    tolerance: float,
     *,
     batch: int,
     copies: int = 1,
 ) -> bool:
-    """Whether two probes, as clip and base in batches of `batch`, answer as each did alone."""
+    """Whether two probes, as clip and base in turn in batches of `batch`, answer as each did alone."""
     first, second = probes
     scorer = FusedScorer(session, Batching(batch), first, second, target=0, copies=copies)
-    keep = np.array([[1.0], [0.0]], dtype=np.float32).repeat(first.shape[1], axis=1)
+    turns = np.arange(max(2, batch)) % 2
+    keep = (1 - turns[:, None]).astype(np.float32).repeat(first.shape[1], axis=1)
     try:
         answers = scorer.outputs(keep)
     except TiemError:  # a pinned batch stumbles over this or that
         return False
     spread = max(1e-6, float(np.ptp(expected)))
-    return answers.shape == expected.shape and bool(
-        np.abs(answers - expected).max() <= TOLERANCE * spread
+    wanted = expected[turns]
+    return answers.shape == wanted.shape and bool(
+        np.abs(answers - wanted).max() <= tolerance * spread
     )
