@@ -1,0 +1,232 @@
+"""All that can be found out about a network before it explains anything."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from tiemcli.errors import ModelError, TiemError, first_line
+from tiemcli.explain import read_clip
+from tiemcli.facts import Facts, facts_beside, facts_in_metadata
+from tiemcli.file_summary import summarise, summary, without_functions
+from tiemcli.inspection_document import (
+    Batch,
+    CutReport,
+    Feeding,
+    Inspection,
+    Origin,
+    Output,
+    PrefixReport,
+    Problem,
+)
+from tiemcli.kernels.arrays import Floats
+from tiemcli.kernels.free_batch import dims_of, free_batch
+from tiemcli.kernels.fuse import fuse
+from tiemcli.kernels.prefix import find_prefix
+from tiemcli.kernels.work import Run, multiply_adds, value_shapes
+from tiemcli.model import Model, load_model
+from tiemcli.model_file import read_network
+from tiemcli.running_cost import measure
+from tiemcli.scorers.batching import Batching
+from tiemcli.scorers.fused import FusedScorer
+from tiemcli.scorers.network import Network, load_network
+from tiemcli.scorers.session import make_session
+from tiemcli.settings import Settings
+
+# How far the answers to two clips may be from those to each alone, in units of their range.
+SAME = 1e-4
+PREPROCESSING = ("size", "color", "resize", "scale", "mean", "std")
+
+Sources = dict[Origin, Facts]
+
+
+def inspect(path: Path, said: Facts, device: str) -> Inspection:
+    """Find out what can be found out. said: the user's own facts.
+
+    Raises ModelError where the file cannot be read, DeviceError where the device does not come up.
+    What else keeps the network from being explained is among the inspection's `problems`.
+    """
+    proto, sha256 = read_network(path)
+    problems: list[TiemError] = []
+    sources: Sources = {"flag": said}
+    with _noted(problems):
+        sources["toml"] = facts_beside(path)
+        metadata = {entry.key: entry.value for entry in proto.metadata_props}
+        sources["metadata"] = facts_in_metadata(metadata)
+    models, networks, refusals = _load(path, proto, sources, device)
+    network = next(iter(networks.values()), None)
+    model = network.model if network else next(iter(models.values()), None)
+    if network is None:
+        problems += refusals.values()
+    elif len(networks) + len(refusals) > 1:
+        with _noted(problems):
+            load_model(path, said)
+    work = prefix = batch = cost = None
+    if network:
+        with _noted(problems):
+            work, prefix = _work(network.model)
+        with _noted(problems):
+            clip = _sample(network.model)
+            batch = _batch(network, clip)
+            cost = measure(network, clip, Settings())
+    return Inspection(
+        file=summarise(path, sha256, proto),
+        feeding=_feeding(model, sources) if model else None,
+        outputs=tuple(_outputs(proto, networks, refusals, sources)),
+        output=network.model.output if network else None,
+        labels=model.labels if model else (),
+        labels_from=_origin(sources, "labels"),
+        multiply_adds=work,
+        prefix=prefix,
+        batch=batch,
+        cost=cost,
+        providers=network.providers if network else (),
+        assumed=network.notes if network else model.assumed if model else (),
+        problems=tuple(dict.fromkeys(Problem(p.message, p.hint) for p in problems)),
+    )
+
+
+@contextmanager
+def _noted(problems: list[TiemError]) -> Iterator[None]:
+    """Go on after what a network is to blame for."""
+    try:
+        yield
+    except TiemError as error:
+        problems.append(error)
+
+
+def _origin(sources: Sources, fact: str) -> Origin | None:
+    """Who says a fact, the strongest first; None if nobody does."""
+    return next((o for o, facts in sources.items() if getattr(facts, fact) is not None), None)
+
+
+def _load(
+    path: Path, proto: onnx.ModelProto, sources: Sources, device: str
+) -> tuple[dict[str, Model], dict[str, Network], dict[str, ModelError]]:
+    """By output, what can be loaded to explain it and why it cannot be; the one wanted alone."""
+    said = sources["flag"]
+    names = [value.name for value in proto.graph.output]
+    wanted = [facts.output_name for facts in sources.values() if facts.output_name][:1]
+    models: dict[str, Model] = {}
+    networks: dict[str, Network] = {}
+    refusals: dict[str, ModelError] = {}
+    for name in wanted or names:
+        facts = said.model_copy(update={"output_name": name}) if len(names) > 1 else said
+        try:
+            models[name] = load_model(path, facts)
+            networks[name] = load_network(models[name], device)
+        except ModelError as error:
+            refusals[name] = error
+    return models, networks, refusals
+
+
+def _feeding(model: Model, sources: Sources) -> Feeding:
+    declared = next(value for value in model.proto.graph.input if value.name == model.input)
+    axes = zip(model.layout, dims_of(declared), strict=True)
+    free = [letter for letter, size in axes if size is None]
+    told = {fact: _origin(sources, fact) or "assumed" for fact in PREPROCESSING}
+    if not {"H", "W"} & set(free):
+        told["size"] = "file"
+    return Feeding(
+        input=model.input,
+        layout=model.layout,
+        layout_from=_origin(sources, "layout") or "inferred",
+        sizes=model.sizes,
+        free=tuple(free),
+        stride=model.stride,
+        preprocessing=model.preprocessing,
+        preprocessing_from=told,
+        others=model.fed,
+    )
+
+
+def _outputs(
+    proto: onnx.ModelProto,
+    networks: dict[str, Network],
+    refusals: dict[str, ModelError],
+    sources: Sources,
+) -> Iterator[Output]:
+    for declared in proto.graph.output:
+        value = summary(declared)
+        network, refusal = networks.get(value.name), refusals.get(value.name)
+        said = network is not None and network.model.output_kind is not None
+        yield Output(
+            name=value.name,
+            type=value.type,
+            shape=value.shape,
+            kind=network.port.output_kind if network else None,
+            kind_from=_origin(sources, "output") if said else "inferred" if network else None,
+            classes=network.port.classes if network else None,
+            rows=network.port.rows if network else None,
+            problem=refusal.message if refusal else None,
+        )
+
+
+def _sample(model: Model) -> Floats:
+    """The clip that ships with tiem, as the network is fed it."""
+    with as_file(files("tiemcli.samples")) as folder:
+        return read_clip(folder / "clip.mp4", model, Settings()).input
+
+
+def _work(model: Model) -> tuple[int, PrefixReport | None]:
+    """The multiply-adds of a clip, and what of them is done frame by frame."""
+    proto, (_, frames, height, width) = without_functions(model.proto), model.shape
+    noise = np.random.default_rng(0).integers(0, 256, (2, frames, height, width, 3), np.uint8)
+    first, second = (
+        model.tensor(np.repeat(model.preprocessing.clip(clip)[None], model.batch or 1, axis=0))
+        for clip in noise
+    )
+    run = _runner(model)
+    shapes = value_shapes(proto, first, run)
+    work = sum(multiply_adds(node, shapes) for node in proto.graph.node) // (model.batch or 1)
+    found = find_prefix(proto, model.input, model.layout, frames, (first, second), run)
+    if found is None:
+        return work, None
+    cut = (CutReport(cut.name, cut.axes.frame, cut.frame_bytes) for cut in found.cuts)
+    return work, PrefixReport(found.share, found.uniform, tuple(cut))
+
+
+def _runner(model: Model) -> Run:
+    """Runs parts of the network on the CPU, where the same numbers give the same numbers."""
+
+    def run(proto: onnx.ModelProto, inputs: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+        session = make_session(proto, model.path.parent, "cpu")
+        try:
+            return [session.run(None, {model.input: value}) for value in inputs]
+        except Exception as error:
+            raise ModelError(f"what it computes by frames: {first_line(error)}") from error
+
+    return run
+
+
+def _batch(network: Network, clip: Floats) -> Batch:
+    """Whether clips can be scored together, and by what means."""
+    declared = network.model.batch
+    if network.looped is not None:
+        freed = free_batch(network.model.proto, network.model.input)
+        means = "the graph cannot be rewritten" if freed is None else "rewriting does not help"
+        return Batch(declared, "looped", f"a larger batch changes the answer, and {means}")
+    if declared is None:
+        return Batch(declared, "free", "")
+    if _takes_two(network, clip):
+        return Batch(declared, "free", f"declared as {declared}, but the graph takes any")
+    return Batch(declared, "rewritten", f"the graph holds it at {declared}; rewritten, verified")
+
+
+def _takes_two(network: Network, clip: Floats) -> bool:
+    """Whether the graph as it is scores two clips together as it does each alone."""
+    model, port = network.model, network.port
+    try:
+        session = make_session(fuse(model.proto, port), model.path.parent, network.device)
+        keep = np.array([[1], [0]], np.float32).repeat(clip.shape[1], axis=1)
+        base = model.preprocessing.base("black", clip)
+        answers = FusedScorer(session, Batching(2), clip, base, 0).outputs(keep)
+    except TiemError:
+        return False
+    alone = np.stack([network.outputs(clip), network.outputs(base)])
+    if answers.shape != alone.shape:
+        return False
+    return bool(np.abs(answers - alone).max() <= SAME * max(1e-6, float(np.ptp(alone))))
