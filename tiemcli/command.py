@@ -4,6 +4,7 @@ import json
 import webbrowser
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,14 @@ from tiemcli.outputs import gallery
 from tiemcli.result import Result, readable
 from tiemcli.scorers.network import Network
 from tiemcli.settings import Backend, Settings
-from tiemcli.terminal import Terminal, print_demo, print_error, print_result, print_whitebox
+from tiemcli.terminal import (
+    Terminal,
+    print_demo,
+    print_error,
+    print_networks,
+    print_result,
+    print_whitebox,
+)
 
 INTERRUPTED = 130
 # Where an option may come from, strongest first.
@@ -198,3 +206,20 @@ def whitebox(seeds: int, queries: int, as_json: bool) -> None:
         print(json.dumps({"rows": [asdict(row) for row in rows]}, indent=2))
     else:
         print_whitebox(rows, seeds)
+
+
+def networks(only: str, *, as_json: bool, as_markdown: bool) -> None:
+    """Make the files of many networks, try to differentiate them, and print a row each."""
+    from tiemcli.bench.network_table import markdown
+    from tiemcli.bench.networks import rows
+
+    with Terminal(quiet=False) as terminal:
+        table = list(rows(only, terminal.note))
+    if not table:
+        raise UsageError(f"--only {only}: no such file", "leave it out to see all")
+    if as_json:
+        print(json.dumps({"rows": [asdict(row) for row in table]}, indent=2))
+    elif as_markdown:
+        print(markdown(table, date.today()), end="")
+    else:
+        print_networks(table)

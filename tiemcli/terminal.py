@@ -27,6 +27,7 @@ from tiemcli.result import Result, readable
 from tiemcli.wording import HIDDEN, score_text
 
 if TYPE_CHECKING:
+    from tiemcli.bench.networks import Row as NetworkRow
     from tiemcli.bench.whitebox import Row
     from tiemcli.doctor import Check
 
@@ -150,6 +151,19 @@ def print_whitebox(rows: "Sequence[Row]", seeds: int) -> None:
             f"{row.paper:.2f}",
         )
     Console(file=sys.stdout, highlight=False).print(table)
+
+
+def print_networks(rows: "Sequence[NetworkRow]") -> None:
+    """A line a file, and how many have gradients."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("network", "converter", "derived", "batch", "gradient", "note"):
+        table.add_column(name, no_wrap=name != "note")
+    for row in rows:
+        converter, gradient = f"{row.converter} {row.opset}", "yes" if row.autograd else "no"
+        table.add_row(row.network, converter, row.derived, row.batch, gradient, row.reason)
+    console = Console(file=sys.stdout, highlight=False)
+    console.print(table)
+    console.print(f"{sum(row.autograd for row in rows)} of {len(rows)} with gradients")
 
 
 def print_doctor(checks: "Sequence[Check]", *, as_json: bool) -> None:

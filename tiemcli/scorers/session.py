@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx
 import onnxruntime as ort
+from onnx import TensorProto
 
 from tiemcli.errors import DeviceError, ModelError, UsageError, first_line
 
@@ -31,7 +32,11 @@ def make_session(model: onnx.ModelProto, folder: Path, device: str) -> ort.Infer
     providers = providers_for(device)
     try:
         session = ort.InferenceSession(
-            model.SerializeToString(), options, providers=providers, enable_fallback=0
+            model.SerializeToString(),
+            options,
+            providers=providers,
+            enable_fallback=0,
+            disabled_optimizers=_harmful_optimizers(model),
         )
     except ValueError as error:
         raise ModelError(f"the network is too large to hold in memory: {error}") from error
@@ -68,6 +73,13 @@ def fold_constants(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto | No
             return onnx.load(folded)
         except Exception:  # noqa: BLE001  folding is a convenience
             return None
+
+
+def _harmful_optimizers(model: onnx.ModelProto) -> list[str]:
+    """Those that end the process: ONNX Runtime 1.31 reorders half-precision convolutions on a CPU,
+    and some of a vision transformer fault."""
+    half = any(weight.data_type == TensorProto.FLOAT16 for weight in model.graph.initializer)
+    return ["NchwcTransformer"] if half else []
 
 
 def _options(folder: Path) -> ort.SessionOptions:

@@ -1,0 +1,69 @@
+"""The options that several commands share: what a user may say of a network."""
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from tiemcli.facts import Facts
+
+
+def option(*names: str, help: str, **more: Any) -> Any:
+    """An option that TIEM_NAME can set as well."""
+    long = next(name for name in names if name.startswith("--"))
+    variable = "TIEM_" + long.removeprefix("--").replace("-", "_").upper()
+    return typer.Option(*names, help=help, envvar=variable, show_envvar=False, **more)
+
+
+Layout = Annotated[
+    str | None, option("--layout", help="The network's axes, such as NCTHW or NTHWC.")
+]
+Frames = Annotated[int | None, option("--frames", help="Frames that it takes.")]
+Stride = Annotated[
+    int | None, option("--stride", help="Source frames from one sampled frame to the next.")
+]
+Size = Annotated[str | None, option("--size", help="Its frames' size, 112 or HEIGHTxWIDTH.")]
+Mean = Annotated[str | None, option("--mean", help="Per channel, after scaling.")]
+Std = Annotated[str | None, option("--std", help="Per channel, after scaling.")]
+Scale = Annotated[str | None, option("--scale", help="Factor on pixels of 0..255, such as 1/255.")]
+Color = Annotated[
+    Literal["rgb", "bgr", "gray"] | None, option("--color", help="Its order of channels.")
+]
+Resize = Annotated[
+    Literal["stretch", "crop"] | None, option("--resize", help="How frames get its size.")
+]
+Output = Annotated[
+    str | None, option("--output", help="What it answers: auto, logits, probabilities, value.")
+]
+OutputName = Annotated[
+    str | None, option("--output-name", help="Which output, where it has several.")
+]
+Aggregate = Annotated[
+    str | None,
+    option("--aggregate", help="Of answers for each frame or window: mean, max or an index."),
+]
+Input = Annotated[
+    list[str] | None,
+    option(
+        "--input",
+        metavar="NAME=VALUE",
+        help="What feeds another input: a number, a .npy file, or clip:8 for 8 of the clip's frames.",
+    ),
+]
+Labels = Annotated[
+    str | None, option("--labels", help="Of its classes: A,B,C or a file, one a line.")
+]
+Seed = Annotated[int, option("--seed", help="Of all that is random.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")]
+
+
+def facts_in(context: typer.Context, but: str = "") -> "Facts":
+    """What a command's options say of a network, `but` one that says something else there.
+
+    Raises UsageError that names the flag.
+    """
+    from tiemcli.facts import Facts, facts_from_flags
+
+    known = Facts.model_fields.keys() - {but}
+    return facts_from_flags({name: v for name, v in context.params.items() if name in known})
