@@ -57,9 +57,9 @@ def export(
     Raises UsageError for what is wrongly asked, ModelError for a network that cannot be loaded,
     traced or verified, OutputError where `out` cannot be written.
     """
-    if out.is_dir():
+    if os.path.isdir(out):  # pathlib's raises where one may not look
         raise OutputError(f"{out} is a folder", "name the file, such as -o net.onnx")
-    if not out.parent.is_dir():
+    if not os.path.isdir(out.parent):
         raise OutputError(f"{out.parent}: no such folder", "create it first")
     allowed = TOLERANCES[finish.precision] if tolerance is None else tolerance
     tell(f"loading {source}")

@@ -1,6 +1,7 @@
-"""`program:net.pt2`: a network that `torch.export` saved, without the code that made it."""
+"""`program:net.pt2`: a network that `torch.export` saved, without the code that made it.
 
-from pathlib import Path
+torch unpickles parts of such a file and runs the guards in it, so that it can hold code.
+"""
 
 import numpy as np
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from tiemcli.axes import infer_layout, settle_sizes
 from tiemcli.errors import ModelError
-from tiemcli.exporters.original import Wanted, input_shape, refuse_choices
+from tiemcli.exporters.original import Wanted, file_of, input_shape, refuse_choices
 from tiemcli.exporters.silence import silence
 from tiemcli.exporters.torch_original import TorchOriginal, reason_of
 from tiemcli.facts import Facts
@@ -20,9 +21,7 @@ def load(name: str, wanted: Wanted) -> TorchOriginal:
     Raises ModelError for a file that is no program of one tensor, and where its axes cannot be told.
     """
     refuse_choices(wanted, "an exported program")
-    path = Path(name)
-    if not path.is_file():
-        raise ModelError(f"{name}: no such file", "give program:FILE.pt2")
+    path = file_of(name, "give program:FILE.pt2")
     try:
         with silence():
             program = torch.export.load(path)
@@ -45,7 +44,12 @@ def load(name: str, wanted: Wanted) -> TorchOriginal:
     shape = input_shape(facts)
     if dims[0] not in (None, shape[0]):
         raise ModelError(f"{name} takes {dims[0]} clips at once", "export it for one, or for any")
-    dtype: np.dtype[np.generic] = torch.zeros(0, dtype=example.dtype).numpy().dtype
+    try:
+        dtype: np.dtype[np.generic] = torch.zeros(0, dtype=example.dtype).numpy().dtype
+    except TypeError as error:
+        raise ModelError(
+            f"{name} takes {example.dtype}", "export it for torch.float32 or torch.float16"
+        ) from error
     return TorchOriginal(
         _Program(program.module()), facts, shape, dtype, pinned=dims[0] is not None
     )

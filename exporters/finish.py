@@ -8,6 +8,7 @@ import onnx
 
 from tiemcli.errors import ModelError, first_line
 from tiemcli.exporters.silence import silence
+from tiemcli.kernels.subgraph import every_node
 
 Precision = Literal["fp32", "fp16"]
 # The largest difference from the original, in units of its answers' range.
@@ -30,7 +31,7 @@ def rework(network: onnx.ModelProto, finish: Finish) -> onnx.ModelProto:
 
     What a converter noted of every node goes: it holds paths of the machine it ran on.
     """
-    for node in network.graph.node:
+    for node in every_node(network.graph):
         del node.metadata_props[:]
     if finish.simplify:
         network = _simplified(network)

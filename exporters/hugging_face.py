@@ -1,5 +1,6 @@
 """`hf:FOLDER` or `hf:NAME`: transformers' video classifiers, and its image classifiers by frame."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ def load(name: str, wanted: Wanted) -> TorchOriginal:
         raise ModelError(
             f"{name}: {config.model_type} is no classifier of videos or images", "name another"
         )
+    if not config.num_labels:
+        raise ModelError(f"{name}: its config has no classes", "name one that was fine-tuned")
     if video and wanted.per_frame is not None:
         raise UsageError(
             f"--per-frame {wanted.per_frame}: {config.model_type} takes clips",
@@ -74,12 +77,11 @@ def load(name: str, wanted: Wanted) -> TorchOriginal:
 
 
 def _config(name: str) -> Any:
-    folder = Path(name)
-    if folder.is_dir():
+    if os.path.isdir(name):
         found, hint = name, "give a folder that save_pretrained wrote"
-        if not (folder / "config.json").is_file():
+        if not os.path.isfile(os.path.join(name, "config.json")):
             raise ModelError(f"{name}: no config.json in this folder", hint)
-    elif folder.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+    elif os.path.exists(name) or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ModelError(
             f"{name}: no such folder",
             "give a folder that save_pretrained wrote, or a name on the Hugging Face hub",
@@ -95,15 +97,21 @@ def _config(name: str) -> Any:
 
 def _own_facts(name: str, config: Any, video: bool) -> Facts:
     frames = getattr(config, "num_frames", None) or getattr(config, "frames_per_clip", None)
-    said = Facts(frames=frames if video else FRAMES, output="logits")
-    return said.over(processor_facts(name, config, video))
+    try:
+        said = Facts(frames=frames if video else FRAMES, output="logits")
+        return said.over(processor_facts(name, config, video))
+    except ValueError as error:  # of Facts
+        raise ModelError(
+            f"{name}: its config says frames or a size that cannot be", "mend config.json"
+        ) from error
 
 
 def _labels(config: Any) -> tuple[str, ...]:
-    """The classes' names, none where transformers itself numbered them."""
-    names = [str(label) for _, label in sorted((config.id2label or {}).items())]
-    numbered = [f"LABEL_{index}" for index in range(len(names))]
-    return () if names == numbered else tuple(names)
+    """The classes' names, none where transformers itself numbered them or where some are missing."""
+    known = config.id2label or {}
+    names = tuple(str(known.get(index)) for index in range(len(known)))
+    numbered = tuple(f"LABEL_{index}" for index in range(len(known)))
+    return () if names == numbered or set(known) != set(range(len(known))) else names
 
 
 def _network(name: str, config: Any, wanted: Wanted) -> tuple[nn.Module, int]:

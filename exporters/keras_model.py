@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tiemcli.axes import infer_layout
 from tiemcli.errors import ModelError, UsageError
-from tiemcli.exporters.original import Form, Wanted, input_shape, refuse_choices
+from tiemcli.exporters.original import Form, Wanted, file_of, input_shape, refuse_choices
 from tiemcli.exporters.silence import silence
 from tiemcli.exporters.torch_original import INPUT, TorchOriginal, reason_of
 from tiemcli.facts import Facts
@@ -91,11 +91,9 @@ def load(name: str, wanted: Wanted) -> TorchOriginal | KerasOriginal:
     are open and not said.
     """
     refuse_choices(wanted, "a Keras file")
-    path = Path(name)
-    if path.suffix not in (".keras", ".h5"):
+    if not name.endswith((".keras", ".h5")):
         raise ModelError(f"{name}: no .keras or .h5 file", "save it by model.save('net.keras')")
-    if not path.is_file():
-        raise ModelError(f"{name}: no such file", "check the path")
+    path = file_of(name, "check the path")
     keras = _keras()
     model = _read(keras, path)
     if len(model.inputs) != 1 or len(model.outputs) != 1:
@@ -114,15 +112,21 @@ def load(name: str, wanted: Wanted) -> TorchOriginal | KerasOriginal:
 
 
 def _keras() -> Any:
-    """Keras; on torch where TensorFlow, its own first choice, is missing and nobody chose."""
+    """Keras; on torch where TensorFlow, its own first choice, is missing and nobody chose.
+
+    Raises ModelError for a backend that it does not have.
+    """
     if "KERAS_BACKEND" not in os.environ and find_spec("tensorflow") is None:
         os.environ["KERAS_BACKEND"] = "torch"
     try:
         with silence():
             return import_module("keras")
-    except ModuleNotFoundError as error:
+    except (ImportError, ValueError) as error:
+        if find_spec("keras") is None:
+            raise
+        backend = os.environ.get("KERAS_BACKEND", "tensorflow")
         raise ModelError(
-            f"the package {error.name} is not installed", "pip install 'tiem[export]'"
+            f"Keras does not run on {backend}: {reason_of(error)}", "set KERAS_BACKEND=torch"
         ) from error
 
 

@@ -1,12 +1,13 @@
 """What an exporter finds: somebody's network, ready to be written as ONNX and compared with it."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 
-from tiemcli.errors import UsageError
+from tiemcli.errors import ModelError, UsageError
 from tiemcli.facts import Facts
 from tiemcli.kernels.layout import network_shape
 
@@ -100,6 +101,13 @@ def settled(wanted: Facts, own: Facts, layout: str) -> Facts:
             f"--layout {wanted.layout}: this network is fed {layout}", "leave out --layout"
         )
     return Facts(layout=layout).over(wanted).over(own)
+
+
+def file_of(name: str, hint: str) -> Path:
+    """The path of a source that is a file; raises ModelError where there is none."""
+    if not os.path.isfile(name):  # pathlib's raises where one may not look
+        raise ModelError(f"{name}: no such file", hint)
+    return Path(name)
 
 
 def refuse_choices(wanted: Wanted, what: str) -> None:

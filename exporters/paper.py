@@ -1,6 +1,7 @@
 """The paper's networks, `paper:r2plus1d-18` and `paper:resnet50-lstm`, and their weights."""
 
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from tiemcli.exporters.original import Wanted, input_shape, settled
 from tiemcli.exporters.paper_networks import R2Plus1D18, ResNet50LSTM
 from tiemcli.exporters.silence import silence
 from tiemcli.exporters.torch_original import TorchOriginal
-from tiemcli.exporters.weights import enliven, load_state, read_state, seeded
+from tiemcli.exporters.weights import enliven, load_state, read_file, read_state, seeded, state_in
 from tiemcli.facts import METADATA_PREFIX, Facts, facts_in_metadata
 from tiemcli.outputs.atomic import replacing
 
@@ -84,8 +85,8 @@ def load(name: str, wanted: Wanted) -> TorchOriginal:
         path = Path(wanted.weights)
         state, told = read_weights(path)
         facts = settled(wanted.facts, told.over(facts_of(kind)), kind.layout)
-        answers = state.get("fc3.bias", ())
-        network = kind.build(kind.backbone(), wanted.classes or len(answers) or CLASSES)
+        answers = state["fc3.bias"].numel() if "fc3.bias" in state else 0
+        network = kind.build(kind.backbone(), wanted.classes or answers or CLASSES)
         load_state(network, state, path)
     half_random = "all but the backbone is random: fine-tune it first"
     notes = (half_random,) if wanted.weights == "DEFAULT" else ()
@@ -132,7 +133,7 @@ def untrained(name: str, backbone: str, classes: int, seed: int, facts: Facts) -
     body, network = seeded(build, seed)
     # The network has the body's own layers: what is loaded into these is loaded into it.
     if backbone == "none":
-        # Eight clips: of a small one the last statistics are taken over one place a clip.
+        # Sixteen clips: of a small one the last statistics are taken over one place a clip.
         enliven(network, (4, *input_shape(facts)[1:]), seed)
     elif backbone == "DEFAULT":
         body.load_state_dict(_published(kind))
@@ -158,13 +159,16 @@ def write_weights(path: Path, network: nn.Module, facts: Facts) -> None:
     """Write a state dict and what is known of the network; raises OutputError."""
     with replacing(path) as part:
         state = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
-        torch.save({"state_dict": state, FACTS: facts.model_dump(exclude_none=True)}, part)
+        content = io.BytesIO()  # torch hides what a full disk says
+        torch.save({"state_dict": state, FACTS: facts.model_dump(exclude_none=True)}, content)
+        part.write_bytes(content.getbuffer())
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], Facts]:
     """A state dict, and the facts that `write_weights` put beside it; raises ModelError."""
-    state = read_state(path)
-    if path.suffix == ".safetensors":
+    found = read_file(path)
+    state = state_in(found, path)
+    told = found.get(FACTS)
+    if not isinstance(told, Mapping):  # or a tensor of that name
         return state, Facts()
-    told = torch.load(path, map_location="cpu", weights_only=True).get(FACTS, {})
-    return state, facts_in_metadata({METADATA_PREFIX + key: value for key, value in told.items()})
+    return state, facts_in_metadata({f"{METADATA_PREFIX}{key}": told[key] for key in told})

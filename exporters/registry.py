@@ -21,7 +21,7 @@ MODULES = {
 def load(source: str, wanted: Wanted) -> Original:
     """The network that `SCHEME:NAME` names.
 
-    Raises UsageError for a scheme that is none, ModelError where a package that the scheme needs
+    Raises UsageError for a scheme that is none, ModelError where a package that the network needs
     is not installed, and what the scheme itself raises.
     """
     scheme, separator, name = source.partition(":")
@@ -32,12 +32,12 @@ def load(source: str, wanted: Wanted) -> Original:
         )
     try:
         module = import_module(f"tiemcli.exporters.{MODULES[scheme]}")
+        original: Original = module.load(name, wanted)
     except ModuleNotFoundError as error:
         if (error.name or "tiemcli").startswith("tiemcli"):
             raise
-        extra = scheme if scheme == "keras" else "export"
+        extra = "keras" if error.name == "keras" else "export"
         raise ModelError(
             f"{source}: the package {error.name} is not installed", f"pip install 'tiem[{extra}]'"
         ) from error
-    original: Original = module.load(name, wanted)
     return original

@@ -31,10 +31,13 @@ def silence() -> Iterator[None]:
 def _nowhere(*descriptors: int) -> Iterator[None]:
     """Lead what is written to the process's own streams, as C++ does, nowhere."""
     with ExitStack() as undo, open(os.devnull, "wb") as nowhere:
-        for stream in (sys.stdout, sys.stderr):
+        for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
         for descriptor in descriptors:
-            kept = os.dup(descriptor)
+            try:
+                kept = os.dup(descriptor)
+            except OSError:  # the caller closed it
+                continue
             undo.callback(os.close, kept)
             undo.callback(os.dup2, kept, descriptor)
             os.dup2(nowhere.fileno(), descriptor)

@@ -1,6 +1,7 @@
 """`torch:package.module:factory` and `torch:file.py:factory`: a network of the user's own code."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
@@ -57,6 +58,8 @@ def _imported(where: str) -> ModuleType:
         if spec is None or spec.loader is None:
             raise UsageError(f"{where}: no Python file", "give torch:file.py:FACTORY")
         module = module_from_spec(spec)
+        # Dataclasses and inspect look a class's module up; nothing imported may lose its place.
+        sys.modules.setdefault(path.stem, module)
         spec.loader.exec_module(module)
         return module
     except UsageError:
@@ -65,7 +68,7 @@ def _imported(where: str) -> ModuleType:
         raise ModelError(
             f"{where}: {reason_of(error)}", "check the name, or install what it needs"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script without a guard ends the process
         raise _failed(where, error) from error
 
 
@@ -87,7 +90,7 @@ def _made(module: ModuleType, factory: str, name: str) -> nn.Module:
     if not isinstance(found, nn.Module) and callable(found):
         try:
             found = found()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _failed(name, error) from error
     if not isinstance(found, nn.Module):
         raise ModelError(
@@ -103,7 +106,7 @@ def _makes(value: Any, module: ModuleType) -> bool:
     return isinstance(value, nn.Module) or (callable(value) and own)
 
 
-def _failed(name: str, error: Exception) -> ModelError:
+def _failed(name: str, error: BaseException) -> ModelError:
     return ModelError(
         f"{name} failed: {type(error).__name__}: {reason_of(error)}", "run it in Python by itself"
     )
@@ -111,4 +114,9 @@ def _failed(name: str, error: Exception) -> ModelError:
 
 def _carried(network: nn.Module) -> Facts:
     given: Any = getattr(network, ATTRIBUTE, {})
+    if not isinstance(given, Mapping):
+        raise ModelError(
+            f"the network's attribute {ATTRIBUTE} is {type(given).__name__}, no facts",
+            'give it a dict such as {"frames": 16}',
+        )
     return facts_in_metadata({f"tiem.{key}": value for key, value in given.items()})

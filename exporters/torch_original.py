@@ -1,5 +1,6 @@
 """A torch network as an exporter hands it on: it answers, and it is written as ONNX."""
 
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from tiemcli.facts import Facts
 FLOAT: np.dtype[np.generic] = np.dtype(np.float32)
 INPUT, OUTPUT = "clip", "answer"
 DYNAMO_OPSET = 18  # the lowest that dynamo's converter writes
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(frozen=True)
@@ -71,15 +73,9 @@ class TorchOriginal:
         low. Raises ModelError with each converter's reason where none can trace the module.
         """
         form = replace(form, batch=1) if self.pinned and form.batch is None else form
-        # A batch of one would be taken for a constant.
-        batch = 2 if form.batch is None else form.batch
-        example = torch.zeros(
-            (self.shape[0] * batch, *self.shape[1:]),
-            dtype=torch.from_numpy(np.zeros(0, self.dtype)).dtype,
-        )
         writers: dict[str, Callable[[], object]] = {
-            "dynamo": lambda: self._dynamo(path, form, example),
-            "torchscript": lambda: self._torchscript(path, form, example),
+            "dynamo": lambda: self._dynamo(path, form),
+            "torchscript": lambda: self._torchscript(path, form),
         }
         if form.converter != "auto":
             writers = {form.converter: writers[form.converter]}
@@ -87,14 +83,19 @@ class TorchOriginal:
             del writers["dynamo"]
         return write_by_first(writers, form)
 
-    def _dynamo(self, path: Path, form: Form, example: torch.Tensor) -> None:
+    def _example(self, form: Form) -> torch.Tensor:
+        """Black clips; two where the batch is free, for one would be taken for a constant."""
+        batch = 2 if form.batch is None else form.batch
+        return torch.from_numpy(np.zeros((self.shape[0] * batch, *self.shape[1:]), self.dtype))
+
+    def _dynamo(self, path: Path, form: Form) -> None:
         dynamic = None
         if form.batch is None:
             clips = torch.export.Dim("batch", min=1, max=4096)
             dynamic = ({0: self.shape[0] * clips if self.shape[0] > 1 else clips},)
         program = torch.onnx.export(
             self.module,
-            (example,),
+            (self._example(form),),
             path,
             dynamo=True,
             dynamic_shapes=dynamic,
@@ -106,14 +107,14 @@ class TorchOriginal:
         if form.batch is None and shape is not None and isinstance(shape[0], int):
             raise ValueError("its batch comes out fixed")
 
-    def _torchscript(self, path: Path, form: Form, example: torch.Tensor) -> None:
+    def _torchscript(self, path: Path, form: Form) -> None:
         free = {INPUT: {0: "batch"}, OUTPUT: {0: "batch"}}
         fast = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)  # ONNX has no operator for it
         try:
             torch.onnx.export(
                 self.module,
-                (example,),
+                (self._example(form),),
                 path,
                 dynamo=False,
                 dynamic_axes=free if form.batch is None else None,
@@ -134,7 +135,10 @@ def options(form: Form) -> dict[str, Any]:
 
 
 def write_by_first(writers: dict[str, Callable[[], object]], form: Form) -> str:
-    """The name of the first writer that succeeds; raises ModelError with every one's reason."""
+    """The name of the first writer that succeeds.
+
+    Raises ModelError with every one's reason, OSError where the disk is full.
+    """
     reasons = []
     for name, write in writers.items():
         try:
@@ -142,6 +146,9 @@ def write_by_first(writers: dict[str, Callable[[], object]], form: Form) -> str:
                 write()
             return name
         except Exception as error:  # noqa: BLE001  a converter may fail in any way
+            root = root_of(error)
+            if isinstance(root, OSError) and root.errno in _FULL:
+                raise root from None
             reasons.append(f"{name}: {reason_of(error)}")
     raise ModelError(
         f"the network cannot be traced ({'; '.join(reasons)})",
@@ -151,10 +158,16 @@ def write_by_first(writers: dict[str, Callable[[], object]], form: Form) -> str:
 
 def reason_of(error: BaseException) -> str:
     """The first line of what went wrong at first; converters report it in pages."""
+    root = root_of(error)
+    lines = [line.strip() for line in str(root).splitlines() if line.strip()]
+    return (lines[0] if lines else type(root).__name__)[:200]
+
+
+def root_of(error: BaseException) -> BaseException:
+    """What went wrong at first."""
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:200]
+    return error
 
 
 def weight_bytes(module: nn.Module) -> int:

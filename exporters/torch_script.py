@@ -1,4 +1,7 @@
-"""`script:net.pt`: a network that `torch.jit` saved, without the code that made it."""
+"""`script:net.pt`: a network that `torch.jit` saved, without the Python that made it.
+
+What it runs is TorchScript, which can write files.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,7 +9,7 @@ from pathlib import Path
 import torch
 
 from tiemcli.errors import ModelError, UsageError
-from tiemcli.exporters.original import Form, Wanted, input_shape, refuse_choices
+from tiemcli.exporters.original import Form, Wanted, file_of, input_shape, refuse_choices
 from tiemcli.exporters.silence import silence
 from tiemcli.exporters.torch_original import TorchOriginal, reason_of
 from tiemcli.facts import Facts
@@ -29,9 +32,7 @@ def load(name: str, wanted: Wanted) -> ScriptOriginal:
     Raises UsageError where they are not said, ModelError for a file that is no TorchScript.
     """
     refuse_choices(wanted, "a TorchScript file")
-    path = Path(name)
-    if not path.is_file():
-        raise ModelError(f"{name}: no such file", "give script:FILE.pt")
+    path = file_of(name, "give script:FILE.pt")
     try:
         with silence():
             network = torch.jit.load(path, map_location="cpu")

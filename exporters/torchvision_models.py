@@ -66,12 +66,15 @@ def load(name: str, wanted: Wanted) -> TorchOriginal:
     labels = tuple(published.meta["categories"])
     plan = _Plan(name, wanted, facts, len(labels), published)
     network, classes = seeded(lambda: _network(plan), wanted.seed)
+    notes: tuple[str, ...] = ()
     if wanted.weights != "none" and classes == len(labels) and wanted.classes is None:
+        if wanted.weights != "DEFAULT" and facts.labels is None:
+            notes = (f"assumed: the {classes} labels of the published weights",)
         facts = facts.over(Facts(labels=labels))
     shape = input_shape(facts)
     if wanted.weights == "none":
         enliven(network, shape, wanted.seed)
-    return TorchOriginal(network, facts, shape)
+    return TorchOriginal(network, facts, shape, notes=notes)
 
 
 def _network(plan: _Plan) -> tuple[nn.Module, int]:

@@ -28,14 +28,18 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
     Raises ModelError for a file that cannot be read or that holds anything but tensors.
     """
+    return state_in(read_file(path), path)
+
+
+def read_file(path: Path) -> Any:
+    """What stands in a .pt, .pth or .safetensors file; no code in it is run. Raises ModelError."""
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            tensors: dict[str, Tensor] = load_file(path)
-            return tensors
+            return load_file(path)
         with silence():
-            found = torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ModelError(
             f"{path}: {error.strerror or first_line(error)}",
@@ -50,10 +54,19 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"{path}: no file of weights: {reason_of(error)}",
             "give a state dict saved by torch.save, or a .safetensors file",
         ) from error
+
+
+def state_in(found: Any, path: Path) -> dict[str, Tensor]:
+    """The tensors by name in what a file holds, which a training script may have wrapped.
+
+    Raises ModelError where there is anything but tensors.
+    """
     for key in _WRAPPINGS:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
-    if not isinstance(found, Mapping) or not all(isinstance(t, Tensor) for t in found.values()):
+    if not isinstance(found, Mapping) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in found.items()
+    ):
         raise ModelError(
             f"{path}: holds {type(found).__name__}, no state dict",
             "save the network's state_dict()",
@@ -87,7 +100,12 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> N
             f"{path}: not this network's weights: it {'; it '.join(complaints)}",
             "give the weights of the same architecture, --classes, --frames and --size",
         )
-    network.load_state_dict(dict(state))
+    try:
+        network.load_state_dict(dict(state))
+    except RuntimeError as error:  # sparse tensors, or ones without numbers
+        raise ModelError(
+            f"{path}: its tensors cannot be copied", "save dense ones, on the CPU"
+        ) from error
 
 
 def _some(names: list[str]) -> str:
@@ -115,8 +133,9 @@ def seeded(make: Callable[[], Made], seed: int) -> Made:
 def enliven(network: nn.Module, shape: tuple[int, ...], seed: int) -> None:
     """Make random weights answer differently for different inputs.
 
-    Batch normalisation is given the statistics of a few seeded inputs of `shape`, so that
-    activations neither vanish nor explode; a layer of zeros is drawn anew.
+    Batch normalisation is given the statistics of a few seeded inputs, so that activations neither
+    vanish nor explode; a layer of zeros is drawn anew. shape: of one input, float32. Raises
+    ModelError where the network does not run on it.
     """
     generator = torch.Generator().manual_seed(seed)
     norms = [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
@@ -132,7 +151,8 @@ def enliven(network: nn.Module, shape: tuple[int, ...], seed: int) -> None:
         for layer in norms:
             layer.train().momentum = 1.0  # the statistics of this very batch
         try:
-            network(_like_pictures((_CLIPS * shape[0], *shape[1:]), generator))
+            with silence():
+                network(_like_pictures((_CLIPS * shape[0], *shape[1:]), generator))
         except Exception as error:
             raise ModelError(
                 f"the network does not run on input of shape {list(shape)}: {reason_of(error)}",

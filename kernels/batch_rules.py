@@ -47,6 +47,8 @@ def _reduction(graph: Surgery, node: onnx.NodeProto, source: str, axis: int) -> 
         gone = [attribute(node, "axis", 0)]
     else:
         gone = graph.axes_of(node) or list(range(rank))
+    if axis in [a % rank for a in gone]:
+        raise ValueError("a reduction along the batch")
     return axis - sum(a % rank < axis for a in gone)
 
 

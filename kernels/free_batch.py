@@ -66,8 +66,9 @@ class Surgery:
         graph.node.extend(self.nodes)
         graph.initializer.extend(self.added)
         for value in [*graph.input, *graph.output]:
-            if value.name in self.axes:
-                value.type.tensor_type.shape.dim[self.axes[value.name]].dim_param = "N"
+            dims, axis = value.type.tensor_type.shape.dim, self.axes.get(value.name)
+            if axis is not None and axis < len(dims):  # it may declare no shape
+                dims[axis].dim_param = "N"
         return self.model
 
     def scalar(self, value: int) -> str:

@@ -87,7 +87,8 @@ def find_prefix(
     pair: tuple[np.ndarray, np.ndarray],
     run: Run,
 ) -> Prefix | None:
-    """The frame-wise prefix, None where frames meet before any convolution or matrix product.
+    """The frame-wise prefix; None where no convolution or matrix product is in it, or where the
+    full comparison at the cut tells that frames meet after all.
 
     frames: T. pair: two inputs as the network is fed, in which all frames differ. Where they hold
     several clips the cuts tell clips from frames. run: gives the same numbers bit by bit where it

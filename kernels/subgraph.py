@@ -1,6 +1,6 @@
 """Parts of a graph: a network that answers other values than its own outputs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import onnx
 
@@ -32,6 +32,15 @@ def subnetwork(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProt
     graph.initializer.extend(w for w in model.graph.initializer if w.name not in unused)
     graph.input.extend(value for value in model.graph.input if value.name not in unused)
     return part
+
+
+def every_node(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a graph, each followed by those of its bodies."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from every_node(attribute.g)
 
 
 def reads(node: onnx.NodeProto) -> set[str]:

@@ -8,6 +8,9 @@ from onnx import helper, numpy_helper
 
 from tiemcli.kernels.arrays import Ints
 
+# Bytes of one constant; the whole network must stay below protobuf's 2 GiB.
+LARGEST_CONSTANT = 1 << 30
+
 
 def pathway_frames(frames: int, count: int) -> Ints:
     """Which of the clip's frames a pathway of `count` frames takes: (count,) int64, the first and
@@ -29,7 +32,7 @@ def wire(
     constants: the other inputs' values, in their own dtype; each is broadcast to the shape that the
     file declares, and repeated at run time along every open axis that it shares with the clip: one
     of the same name, or a first axis of a single entry, which is the batch. Raises ValueError for a
-    value that does not fit.
+    value that does not fit, or that would fill more than LARGEST_CONSTANT.
     """
     wired = onnx.ModelProto()
     wired.CopyFrom(model)
@@ -61,7 +64,7 @@ class _Front:
         self.fed: set[str] = set()
 
     def constant(self, name: str, value: np.ndarray) -> str:
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self.constants.append(numpy_helper.from_array(value, name))
         self.fed.add(name)
         return name
 
@@ -73,6 +76,9 @@ class _Front:
     def feed(self, declared: onnx.ValueInfoProto, value: np.ndarray) -> None:
         """The constant itself, or its repetition along the axes that it shares with the clip."""
         name, dims = declared.name, _dims(declared)
+        if not declared.type.tensor_type.HasField("shape"):
+            self.constant(name, value)
+            return
         own = (1,) * (len(dims) - value.ndim) + value.shape
         sources = {axis: self._clips_axis(axis, dim, own) for axis, dim in enumerate(dims)}
         shared = {axis: source for axis, source in sources.items() if source is not None}
@@ -86,6 +92,8 @@ class _Front:
             raise ValueError(
                 f"the input {name!r} takes numbers of shape {shape}, not {list(value.shape)}"
             ) from None
+        if whole.nbytes > LARGEST_CONSTANT:
+            raise ValueError(f"the input {name!r} takes {whole.size:,} numbers, which are too many")
         if not shared:
             self.constant(name, whole)
             return

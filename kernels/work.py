@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import helper, shape_inference
 
-from tiemcli.kernels.subgraph import answering
+from tiemcli.kernels.subgraph import answering, reads
 
 # All outputs of a network of one input, for each of several values of it.
 Run = Callable[[onnx.ModelProto, Sequence[np.ndarray]], Sequence[Sequence[np.ndarray]]]
@@ -20,7 +20,7 @@ _PRODUCTS = frozenset("MatMul MatMulInteger QLinearMatMul DynamicQuantizeMatMul"
 def value_shapes(model: onnx.ModelProto, clips: np.ndarray, run: Run) -> dict[str, tuple[int, ...]]:
     """The shapes of all tensors outside of loops' bodies, where the network is fed `clips`.
 
-    model: of one input. It is run once, and asked for shapes alone.
+    model: of one input. It is run once, for the shapes.
     """
     weights = {weight.name: tuple(weight.dims) for weight in model.graph.initializer}
     lists = _not_tensors(model)
@@ -31,13 +31,17 @@ def value_shapes(model: onnx.ModelProto, clips: np.ndarray, run: Run) -> dict[st
         helper.make_node("Shape", [name], [f"tiem.shape{index}"])
         for index, name in enumerate(names)
     ]
-    asked = answering(model, [node.output[0] for node in nodes], nodes)
+    # ONNX Runtime 1.31 drops what a branch reads from around it, if it folds both the branch's
+    # condition and that value's shape, unless it is asked for the value too.
+    inside = set[str]().union(*(reads(node).difference(node.input) for node in model.graph.node))
+    wanted = [node.output[0] for node in nodes] + sorted(inside.intersection(names))
+    asked = answering(model, wanted, nodes)
     for value in asked.graph.input:
         if value.name not in weights:
             # Where all sizes are known the runtime infers shapes, and computes nothing.
             value.CopyFrom(_sized(value, clips.shape))
     (found,) = run(asked, [clips])
-    sizes = (tuple(int(size) for size in shape) for shape in found)
+    sizes = (tuple(int(size) for size in shape) for shape in found[: len(names)])
     return weights | dict(zip(names, sizes, strict=True))
 
 
@@ -88,5 +92,6 @@ def _not_tensors(model: onnx.ModelProto) -> set[str]:
         inferred = shape_inference.infer_shapes(model)
     except (shape_inference.InferenceError, ValueError):
         return set()
-    values = inferred.graph.value_info
-    return {value.name for value in values if not value.type.HasField("tensor_type")}
+    values = [*inferred.graph.value_info, *inferred.graph.output]
+    kinds = ("sequence_type", "optional_type")
+    return {value.name for value in values if value.type.WhichOneof("value") in kinds}

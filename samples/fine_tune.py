@@ -59,7 +59,7 @@ def fine_tune(
             help="Clips to learn from, a line each, as UCF101's trainlist01.txt; the others test.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of all that is random.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
     """Fine-tune one of the paper's networks on clips sorted into a folder for each label.

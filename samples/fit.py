@@ -54,7 +54,10 @@ class Lesson:
     device: torch.device
 
     def clips(self, chosen: Ints, flipped: np.ndarray | None = None) -> Tensor:
-        """The chosen clips as the network wants them; flipped: (n,) bool, left to right."""
+        """(n, …) float32: the chosen clips in `layout`, scaled and normalised.
+
+        flipped: (n,) bool, those to be turned left to right.
+        """
         pixels = np.asarray(self.pixels[chosen])
         if flipped is not None:
             pixels[flipped] = pixels[flipped][:, :, :, ::-1]
@@ -67,6 +70,7 @@ class Lesson:
         return clips.permute(axis_order(self.layout)).contiguous()
 
     def truth(self, chosen: Ints) -> Tensor:
+        """(n,) int64: the classes of the chosen clips."""
         return torch.from_numpy(self.classes[chosen]).to(self.device)
 
 

@@ -43,6 +43,8 @@ def run(request: Request) -> None:
     Raises UsageError for a folder that cannot be learned from, ModelError for a backbone that
     cannot be had, DeviceError and OutputError.
     """
+    if request.out.is_dir():
+        raise OutputError(f"{request.out} is a folder", "name the file, such as -o weights.pt")
     if not request.out.absolute().parent.is_dir():
         raise OutputError(f"{request.out}: no such folder", "create it first")
     device = device_of(request.device)

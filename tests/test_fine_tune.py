@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tiemcli.errors import DeviceError, UsageError
-from tiemcli.exporters.original import Form, Wanted
+from tiemcli.exporters.original import Wanted
 from tiemcli.exporters.paper import KINDS, facts_of, load, read_weights, untrained
 from tiemcli.facts import Facts
 from tiemcli.preprocess import Preprocessing
@@ -215,6 +215,7 @@ def test_what_is_measured_is_mean_loss_and_share_of_right_answers() -> None:
         assert accuracy == 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "rate"), [("r2plus1d-18", 1e-3), ("resnet50-lstm", 3e-4)])
 def test_it_learns_what_can_be_told_apart(name: str, rate: float, folder: Path) -> None:
     """From random weights, in 12 steps, the loss falls below half of that of guessing, ln 2."""
@@ -256,10 +257,9 @@ def test_the_weights_written_are_those_of_the_best_epoch(
     assert written == [1, 2, 4]
 
 
-def test_the_command_leaves_weights_that_are_exported(folder: Path, tmp_path: Path) -> None:
-    """Two epochs run, stdout stays clean, and the file answers as ONNX, its labels with it."""
-    import onnxruntime
-
+@pytest.mark.slow
+def test_the_command_leaves_weights_to_export(folder: Path, tmp_path: Path) -> None:
+    """Two epochs run, stdout stays clean, and the file is a network that knows its labels."""
     path = tmp_path / "weights.pt"
     done = command(folder, "--network", "resnet50-lstm", "-o", path, *SHORT)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
@@ -271,13 +271,6 @@ def test_the_command_leaves_weights_that_are_exported(folder: Path, tmp_path: Pa
 
     original = load("resnet50-lstm", Wanted(weights=str(path)))
     assert (original.facts.labels, original.shape) == (LABELS, (1, FRAMES, 3, *SIZE))
-    original.write(tmp_path / "net.onnx", Form(converter="torchscript"))
-    session = onnxruntime.InferenceSession(
-        tmp_path / "net.onnx", providers=["CPUExecutionProvider"]
-    )
-    clip = np.random.default_rng(0).normal(size=(3, *original.shape[1:])).astype(np.float32)
-    (answer,) = session.run(None, {session.get_inputs()[0].name: clip})
-    np.testing.assert_allclose(answer, original.answer(clip), atol=1e-4)
 
 
 SHORT = "--backbone none --epochs 2 --batch-size 3 --frames 4 --size 32 --device cpu".split()

@@ -1,9 +1,6 @@
 """What `tiem inspect` finds, against counts of one's own and an explanation that is really made."""
 
 import hashlib
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,7 +18,7 @@ from tiemcli.explain import explain, read_clip
 from tiemcli.facts import Facts
 from tiemcli.inspection import inspect
 from tiemcli.inspection_document import Inspection
-from tiemcli.inspection_table import SCHEMA, inspect_command, rows
+from tiemcli.inspection_table import rows
 from tiemcli.kernels.arrays import Doubles, Floats
 from tiemcli.model import load_model
 from tiemcli.running_cost import Speed, measure, measure_speed
@@ -188,7 +185,7 @@ def test_a_batch_is_free_rewritten_or_looped(build_network: BuildNetwork) -> Non
     looped = found(path)
     assert looped.batch is not None
     assert looped.batch.state == "looped"
-    assert "a larger batch changes the answer" in dict(rows(looped))["batch"]
+    assert "a larger batch fails or changes the answer" in dict(rows(looped))["batch"]
 
 
 def test_missing_facts_name_their_flag(build_network: BuildNetwork) -> None:
@@ -288,62 +285,3 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
         with pytest.raises(ModelError) as caught:
             found(tmp_path / name)
         assert caught.value.exit_code == 3
-
-
-def test_json_is_one_document(
-    build_network: BuildNetwork, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Its keys are a contract."""
-    inspect_command(build_network(), Facts(), "cpu", as_json=True)
-    document = json.loads(capsys.readouterr().out)
-    assert document.pop("schema") == SCHEMA
-    assert set(document) == {
-        "file",
-        "feeding",
-        "outputs",
-        "output",
-        "labels",
-        "labels_from",
-        "multiply_adds",
-        "prefix",
-        "batch",
-        "cost",
-        "providers",
-        "assumed",
-        "problems",
-    }
-    assert document["providers"] == ["CPUExecutionProvider"]
-    assert document["feeding"]["preprocessing"]["height"] == H
-    assert set(document["cost"]) == {"speed", "gradient", "windows", "autograd", "queries"}
-
-
-def test_the_table_has_a_line_for_everything(
-    sample: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The sample network says all of itself: nothing is assumed, and nothing is a problem."""
-    inspect_command(sample / "net.onnx", Facts(), "cpu", as_json=False)
-    lines = capsys.readouterr().out.splitlines()
-    assert [line[:10].strip() for line in lines] == [
-        *("network", "input", "layout", "frames", "output", "labels", "operators", "work"),
-        *("by frame", "batch", "gradients", "speed", "cost", "cost"),
-    ]
-    assert "NCTHW (metadata): C 3, T 16, H 64, W 64; free: N" in lines[2]
-    assert "5: jump, wave, spin, duck, flip (metadata)" in lines[5]
-    assert "18.3% of that, each frame alone; cut at /features/features.2/Relu" in lines[8]
-    assert "207 evaluations, 136 of them windows, 60 gradients" in lines[12]
-
-
-def test_the_command_speaks_on_stdout(build_network: BuildNetwork, tmp_path: Path) -> None:
-    """A problem is no failure; a file that cannot be read is."""
-
-    def run(*words: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "tiemcli", "inspect", *map(str, words)]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-
-    done = run(build_network(layout="TCHW", batch=1), "--json")
-    assert (done.returncode, done.stderr) == (0, "")
-    (problem,) = json.loads(done.stdout)["problems"]
-    assert "--frames" in problem["hint"]
-    gone = run("gone.onnx")
-    assert (gone.returncode, gone.stdout) == (3, "")
-    assert gone.stderr.startswith("tiem: gone.onnx: no such file")

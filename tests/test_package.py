@@ -81,6 +81,7 @@ def test_imports_run_one_way(root: Path) -> None:
         "tiemcli.exporters",
         "tiemcli.samples",
         "tiemcli.exporting",
+        "tiemcli.cli_networks",
         "tiemcli.bench",
     )
     layers = {

@@ -71,7 +71,7 @@ def configure(
     if path.is_file():
         try:
             said = tomllib.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise UsageError(f"{path}: {error}", "mend it or remove it") from error
         context.default_map = {"explain": _options_of(path, said)}
 

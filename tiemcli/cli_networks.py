@@ -23,7 +23,8 @@ def export(
         option("--weights", help="A file, DEFAULT for the published ones, none for random ones."),
     ] = "DEFAULT",
     classes: Annotated[
-        int | None, option("--classes", help="Answers, where not the source's own.", min=1)
+        int | None,
+        option("--classes", help="How many, if not the source's own; the head is random.", min=1),
     ] = None,
     per_frame: Annotated[
         Literal["mean", "max", "gru", "lstm"] | None,
@@ -75,23 +76,16 @@ def export(
     tiem export torchvision:r2plus1d_18 -o net.onnx
     """
     from tiemcli import exporting
+    from tiemcli.exporters.finish import Finish
+    from tiemcli.exporters.original import Form, Wanted
 
     exporting.export(
-        exporting.Order(
-            source=source,
-            out=out,
-            weights=weights,
-            classes=classes,
-            per_frame=per_frame,
-            facts=options.facts_in(context),
-            converter=converter,
-            opset=opset,
-            batch=exporting.parse_batch(batch),
-            precision=precision,
-            simplify=simplify,
-            tolerance=tolerance,
-            seed=seed,
-        ),
+        source,
+        Wanted(weights, classes, per_frame, options.facts_in(context), seed),
+        Form(converter, opset, exporting.parse_batch(batch)),
+        out=out,
+        finish=Finish(precision, simplify),
+        tolerance=tolerance,
         as_json=json,
         quiet=quiet,
     )

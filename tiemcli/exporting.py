@@ -1,8 +1,8 @@
 """What `tiem export` does, and what a person sees of it."""
 
 import json
+import math
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +12,10 @@ from rich.text import Text
 from tiemcli.errors import UsageError
 from tiemcli.exporters import export as exporter
 from tiemcli.exporters.export import Exported
-from tiemcli.exporters.finish import Finish, Precision
-from tiemcli.exporters.original import Converter, Form, PerFrame, Wanted
-from tiemcli.facts import Facts
+from tiemcli.exporters.finish import Finish
+from tiemcli.exporters.original import Form, Wanted
 from tiemcli.result import readable
 from tiemcli.terminal import Terminal
-
-
-@dataclass(frozen=True)
-class Order:
-    """All that one command asks for."""
-
-    source: str
-    out: Path
-    weights: str
-    classes: int | None
-    per_frame: PerFrame | None
-    facts: Facts
-    converter: Converter
-    opset: int | None
-    batch: int | None
-    precision: Precision
-    simplify: bool
-    tolerance: float | None
-    seed: int
 
 
 def parse_batch(text: str) -> int | None:
@@ -47,20 +27,25 @@ def parse_batch(text: str) -> int | None:
     return int(text)
 
 
-def export(order: Order, *, as_json: bool, quiet: bool) -> None:
+def export(
+    source: str,
+    wanted: Wanted,
+    form: Form,
+    *,
+    out: Path,
+    finish: Finish,
+    tolerance: float | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Write the network and tell how well it agrees. Raises what `exporters.export` raises."""
-    if order.tolerance is not None and not order.tolerance >= 0:
-        raise UsageError(f"--tolerance {order.tolerance}", "give 0 or more")
-    wanted = Wanted(order.weights, order.classes, order.per_frame, order.facts, order.seed)
+    if tolerance is not None and not 0 <= tolerance < math.inf:
+        raise UsageError(f"--tolerance {tolerance}", "give 0 or more")
+    if not 0 <= wanted.seed < 2**32:  # as many as Keras has
+        raise UsageError(f"--seed {wanted.seed}", "give a number from 0 to 4294967295")
     with Terminal(quiet=quiet) as terminal:
         exported = exporter.export(
-            order.source,
-            wanted,
-            Form(order.converter, order.opset, order.batch),
-            out=order.out,
-            finish=Finish(order.precision, order.simplify),
-            tolerance=order.tolerance,
-            tell=terminal.note,
+            source, wanted, form, out=out, finish=finish, tolerance=tolerance, tell=terminal.note
         )
         for line in exported.notes:
             terminal.note(line, "yellow")

@@ -56,7 +56,14 @@ def _size(value: Any) -> Any:
         value = value.lower().split("x")
     elif isinstance(value, int):
         value = [value]
-    return [*value, *value] if len(value) == 1 else value
+    return [*value, *value] if isinstance(value, list) and len(value) == 1 else value
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("JSON nested too deeply") from None
 
 
 def _labels(value: Any) -> Any:
@@ -64,7 +71,7 @@ def _labels(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     if value.lstrip().startswith("["):
-        return json.loads(value)
+        return _json(value)
     return [label.strip() for label in value.split(",")]
 
 
@@ -84,18 +91,23 @@ def _inputs(value: Any) -> Any:
     """Of each input beside the clip, the text that says what it is: from a JSON object, a table of
     TOML, or words NAME=VALUE."""
     if isinstance(value, str):
-        value = json.loads(value)
+        value = _json(value)
     if isinstance(value, (list, tuple)):
-        pairs = [word.partition("=") for word in value]
+        pairs = [str(word).partition("=") for word in value]
         if not all(name and equals for name, equals, _ in pairs):
             raise ValueError("no NAME=VALUE")
         return {name: text for name, _, text in pairs}
     if not isinstance(value, dict):
         return value
     return {
-        name: ",".join(map(str, given)) if isinstance(given, list) else str(given)
+        name: ",".join(map(_text, given)) if isinstance(given, list) else _text(given)
         for name, given in value.items()
     }
+
+
+def _text(given: Any) -> str:
+    """A number or a text of TOML or JSON, as the command line would say it; true is 1."""
+    return str(int(given)) if isinstance(given, bool) else str(given)
 
 
 def _aggregate(value: Any) -> Any:

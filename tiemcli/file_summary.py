@@ -11,6 +11,7 @@ from onnx import TensorProto
 
 from tiemcli.inspection_document import File, Value
 from tiemcli.kernels.free_batch import dims_of
+from tiemcli.kernels.subgraph import every_node
 from tiemcli.result import readable
 
 
@@ -20,7 +21,7 @@ def summarise(path: Path, sha256: str, proto: onnx.ModelProto) -> File:
     weights = [*proto.graph.initializer, *_constants(proto)]
     entries = [entry for weight in weights for entry in weight.external_data]
     beside = {path.parent / entry.value for entry in entries if entry.key == "location"}
-    nodes = _nodes(without_functions(proto).graph)
+    nodes = every_node(without_functions(proto).graph)
     return File(
         path=readable(path),
         sha256=sha256,
@@ -35,10 +36,15 @@ def summarise(path: Path, sha256: str, proto: onnx.ModelProto) -> File:
 
 def summary(value: onnx.ValueInfoProto) -> Value:
     """Name, type and shape as the file declares them."""
-    tensor = value.type.tensor_type
+    kind, tensor = value.type.WhichOneof("value"), value.type.tensor_type
+    if kind not in ("tensor_type", None):
+        return Value(value.name, kind.removesuffix("_type").upper(), None)
+    name = TensorProto.DataType.Name(tensor.elem_type)
+    if not tensor.HasField("shape"):
+        return Value(value.name, name, None)
     sizes = zip(dims_of(value), tensor.shape.dim, strict=True)
     shape = tuple(dim.dim_param or None if size is None else size for size, dim in sizes)
-    return Value(value.name, TensorProto.DataType.Name(tensor.elem_type), shape)
+    return Value(value.name, name, shape)
 
 
 def without_functions(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -50,11 +56,3 @@ def _constants(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     for node in proto.graph.node:
         if node.op_type == "Constant":
             yield from (a.t for a in node.attribute if a.name == "value")
-
-
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _nodes(attribute.g)

@@ -1,5 +1,6 @@
 """Which of a network's inputs is the clip, and what feeds the others."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -128,21 +129,23 @@ def _pathway_length(
 ) -> int:
     """How many of the clip's frames a pathway takes; raises ModelError where it cannot be one."""
     name, dims, others = declared.name, dims_of(declared), dims_of(source)
+    if "N" not in layout:
+        raise ModelError(
+            f"the input {name!r} cannot take frames of the clip: {layout} stacks them in one axis",
+            f"feed it by --input {name}=VALUE: a number, numbers with commas between, a .npy file",
+        )
     alike = declared.type.tensor_type.elem_type == source.type.tensor_type.elem_type
     axes = zip(layout, dims, others, strict=False)
     unlike = any(letter != "T" and None not in (a, b) and a != b for letter, a, b in axes)
-    if "N" not in layout or len(dims) != len(layout) or not alike or unlike:
+    if len(dims) != len(layout) or not alike or unlike:
         raise ModelError(
             f"the input {name!r} is no pathway beside {source.name!r}: its shape or type differs",
             _FEED,
         )
     count = text.removeprefix(CLIP).removeprefix(":") or str(frames)
     fixed = dims[layout.index("T")]
-    if (
-        not count.isdecimal()
-        or not 1 <= int(count) <= frames
-        or int(count) != (fixed or int(count))
-    ):
+    fits = count.isdecimal() and 1 <= int(count) <= frames
+    if not fits or fixed not in (None, int(count)):
         raise ModelError(
             f"the input {name!r} cannot take {count} of the clip's {frames} frames",
             f"it takes {fixed}" if fixed else "give fewer",
@@ -151,18 +154,55 @@ def _pathway_length(
 
 
 def _constant(declared: onnx.ValueInfoProto, text: str) -> np.ndarray:
-    """What `--input` says, in the input's own type."""
-    kind: np.dtype[np.generic] = helper.tensor_dtype_to_np_dtype(
-        declared.type.tensor_type.elem_type
-    )
+    """What `--input` says, in the input's own type; raises ModelError where it cannot hold it."""
     try:
-        if text.endswith(".npy"):
-            value: np.ndarray = np.load(Path(text), allow_pickle=False)
-        else:
-            parts = [float(part) for part in text.split(",")]
-            value = np.array(parts if len(parts) > 1 else parts[0])
-    except (OSError, ValueError) as error:
+        return _in_its_type(_numbers(text), declared.type)
+    except (OSError, ValueError, OverflowError, MemoryError) as error:
         raise ModelError(
             f"--input {declared.name}={text}: {first_line(error)}", f"give {_FORMS}"
         ) from error
-    return value.astype(kind)
+
+
+def _numbers(text: str) -> np.ndarray:
+    """A number, several with commas between, or those of a .npy file."""
+    if text.endswith(".npy"):
+        with Path(text).open("rb") as file:
+            numbers: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+    else:
+        parts = [_number(part) for part in text.split(",")]
+        numbers = np.array(parts if len(parts) > 1 else parts[0])
+    if numbers.dtype.kind not in "biuf":
+        raise ValueError(f"{numbers.dtype} is no type of numbers")
+    return numbers
+
+
+def _number(text: str) -> int | float:
+    """A whole number of 64 bits stays one: float64 does not hold all of them."""
+    try:
+        number = int(text)
+    except ValueError:
+        return float(text)
+    return number if number.bit_length() < 64 else float(number)
+
+
+def _in_its_type(numbers: np.ndarray, declared: onnx.TypeProto) -> np.ndarray:
+    """The numbers in the declared type; raises ValueError where that would make others of them."""
+    number = declared.tensor_type.elem_type
+    if number in (TensorProto.UNDEFINED, TensorProto.STRING):
+        raise ValueError("it takes no numbers")
+    kind: np.dtype[np.generic] = helper.tensor_dtype_to_np_dtype(number)
+    with np.errstate(all="ignore"):  # the comparison tells
+        cast = numbers.astype(kind)
+        kept = cast == numbers if kind.kind in "biu" else np.isfinite(cast) == np.isfinite(numbers)
+    if not kept.all():
+        raise ValueError(f"{TensorProto.DataType.Name(number)}, its type, does not hold that")
+    return cast
+
+
+def file_hashes(fed: Mapping[str, str]) -> dict[str, str]:
+    """The SHA-256 of each .npy file that feeds an input, by the input's name."""
+    return {
+        name: hashlib.sha256(Path(text).read_bytes()).hexdigest()
+        for name, text in fed.items()
+        if text.endswith(".npy")
+    }

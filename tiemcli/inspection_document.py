@@ -14,11 +14,12 @@ Origin = Literal["flag", "toml", "metadata", "file", "inferred", "assumed"]
 
 @dataclass(frozen=True)
 class Value:
-    """An input or output of the file. shape: a name, or None, where an axis is free."""
+    """An input or output of the file. type: ONNX's name of a tensor's numbers, else SEQUENCE or
+    OPTIONAL. shape: a name, or None, where an axis is free; None where the file does not say."""
 
     name: str
     type: str
-    shape: tuple[int | str | None, ...]
+    shape: tuple[int | str | None, ...] | None
 
 
 @dataclass(frozen=True)

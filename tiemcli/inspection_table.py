@@ -11,7 +11,15 @@ from rich.text import Text
 
 from tiemcli.facts import Facts
 from tiemcli.inspection import inspect
-from tiemcli.inspection_document import Batch, Feeding, Inspection, Origin, Output, PrefixReport
+from tiemcli.inspection_document import (
+    Batch,
+    Feeding,
+    Inspection,
+    Origin,
+    Output,
+    PrefixReport,
+    Value,
+)
 from tiemcli.running_cost import Autograd, Cost, RunningCost
 
 SCHEMA = "tiem-inspection/1"
@@ -47,14 +55,14 @@ def inspect_command(path: Path, said: Facts, device: str, *, as_json: bool) -> N
 def rows(found: Inspection) -> Iterator[Row]:
     """A line each of what is known, the name of it first."""
     file = found.file
-    numbers = f"{_amount(file.bytes)}B, {_amount(file.parameters)} parameters"
+    numbers = f"{_amount(file.bytes, 'B')}, {_amount(file.parameters)} parameters"
     opsets = ", ".join(
         f"opset {version}" if domain == "ai.onnx" else f"{domain} {version}"
         for domain, version in file.opsets.items()
     )
     yield "network", ", ".join(filter(None, (file.path, numbers, opsets, file.producer)))
     for value in file.inputs:
-        yield "input", f"{value.name}  {value.type} {_shape(value.shape)}"
+        yield "input", _value_text(value)
     if found.feeding:
         yield from _feeding_rows(found.feeding)
     for output in found.outputs:
@@ -69,8 +77,8 @@ def rows(found: Inspection) -> Iterator[Row]:
         yield "labels", "unknown; --labels gives them"
     yield "operators", _operators_text(file.operators)
     if found.multiply_adds is not None:
-        loops = any(name in file.operators for name in ("Loop", "Scan"))
-        rest = ", what its loops do not counted" if loops else ""
+        bodies = " and ".join(name for name in ("Loop", "Scan", "If") if name in file.operators)
+        rest = f", without those inside {bodies}" if bodies else ""
         yield "work", f"{_amount(found.multiply_adds)} multiply-adds a clip{rest}"
         yield "by frame", _prefix_text(found.prefix)
     if found.batch:
@@ -105,10 +113,10 @@ def _scaling_text(feeding: Feeding) -> str:
 
 
 def _output_text(output: Output) -> str:
-    text = f"{output.name}  {output.type} {_shape(output.shape)}"
+    text = _value_text(output)
     if output.kind:
-        text += f"  {output.kind}{_by(output.kind_from)}, {output.classes} a row"
-        text += f", {output.rows} rows a clip" if output.rows and output.rows > 1 else ""
+        rows = f"{output.rows} rows of " if output.rows and output.rows > 1 else ""
+        text += f"  {output.kind}{_by(output.kind_from)}, {rows}{output.classes} a clip"
     return text
 
 
@@ -120,18 +128,20 @@ def _operators_text(operators: dict[str, int]) -> str:
 
 def _prefix_text(prefix: PrefixReport | None) -> str:
     if prefix is None:
-        return "nothing is computed for each frame on its own"
-    places = "" if prefix.uniform else ", in its own place"
+        return "none of the work was found to be on each frame alone"
+    places = "" if prefix.uniform else ", by its place in the clip"
     names = ", ".join(cut.name for cut in prefix.cut)
-    size = _amount(sum(cut.bytes_per_frame for cut in prefix.cut))
-    done = f"{_share(prefix.share)} of that, each frame alone{places}"
-    return f"{done}; cut at {names}, {size}B a frame"
+    size = _amount(sum(cut.bytes_per_frame for cut in prefix.cut), "B")
+    done = f"{_share(prefix.share)} of the work is on each frame alone{places}"
+    return f"{done}; it ends in {names}, {size} a frame"
 
 
 def _share(share: float) -> str:
-    """Never all of what is not quite all."""
+    """Never all of what is not quite all, nor nothing of what is something."""
     if share == 1:
         return "all"
+    if share < 0.001:
+        return "under 0.1%"
     return "over 99.9%" if share > 0.999 else f"{share:.1%}"
 
 
@@ -157,7 +167,7 @@ def _gradient_text(gradient: Autograd) -> str:
     if gradient.seconds is None or gradient.cpu_seconds is None:
         return f"none: {gradient.reason}"
     time = f"{gradient.seconds:.2g} s each ({gradient.cpu_seconds:.2g} s of CPU)"
-    return f"yes, verified; {time}" + (f"; {gradient.warning}" if gradient.warning else "")
+    return f"yes, but {gradient.warning}; {time}" if gradient.warning else f"yes, verified; {time}"
 
 
 def _cost_text(cost: RunningCost, one: Cost) -> str:
@@ -174,13 +184,15 @@ def _by(origin: Origin | None) -> str:
     return "" if origin in (None, "file") else f" ({origin})"
 
 
-def _shape(shape: tuple[int | str | None, ...]) -> str:
-    return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
+def _value_text(value: Value) -> str:
+    shape = ", ".join("?" if size is None else str(size) for size in value.shape or ())
+    return f"{value.name}  {value.type}" + ("" if value.shape is None else f" [{shape}]")
 
 
-def _amount(number: int) -> str:
-    """1234567 as 1.23 M."""
-    for unit, name in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if number >= unit:
-            return f"{number / unit:.3g} {name}"
-    return f"{number} "
+def _amount(number: int, unit: str = "") -> str:
+    """1234567 as 1.23 M, of a unit 1.23 MB."""
+    rounded = float(f"{number:.3g}")
+    for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if rounded >= size:
+            return f"{rounded / size:g} {prefix}{unit}"
+    return f"{number} {unit}".rstrip()

@@ -12,7 +12,7 @@ from onnx import TensorProto
 from tiemcli.axes import folded_batch, infer_layout, settle_sizes
 from tiemcli.errors import ModelError
 from tiemcli.facts import Facts, facts_beside, facts_in_metadata
-from tiemcli.inputs import INPUT_TYPES, clip_input, feed_others
+from tiemcli.inputs import INPUT_TYPES, clip_input, feed_others, file_hashes
 from tiemcli.kernels.arrays import Floats
 from tiemcli.kernels.free_batch import dims_of
 from tiemcli.kernels.fuse import Aggregate, OutputKind
@@ -26,10 +26,10 @@ class Model:
     """A network's file with all that its graph, its metadata and the user say of its input.
 
     batch: the size that the file fixes, None where it is free. shape C, T, H, W as it is fed.
-    proto: the graph, its other inputs fed. fed: what feeds them, as `--input` says it. output: the
-    name of the one to explain. output_kind: None if nobody said. aggregate: of the rows that it has
-    for a clip, None if nobody said. labels: empty where unknown. assumed: one line for each thing
-    that nobody said.
+    proto: the graph, its other inputs fed. fed: what feeds them, as `--input` says it. fed_sha256:
+    of the files among that, by input. output: the name of the one to explain. output_kind: None if
+    nobody said. aggregate: of the rows that it has for a clip, None if nobody said. labels: empty
+    where unknown. assumed: one line for each thing that nobody said.
     """
 
     path: Path
@@ -43,6 +43,7 @@ class Model:
     stride: int | None
     preprocessing: Preprocessing
     fed: dict[str, str]
+    fed_sha256: dict[str, str]
     output: str
     output_kind: OutputKind | None
     aggregate: Aggregate | None
@@ -62,6 +63,7 @@ class Model:
             "output_kind": self.output_kind,
             "aggregate": self.aggregate,
             "input": self.fed,
+            "input_sha256": self.fed_sha256,
             "labels": self.labels,
         }
 
@@ -119,6 +121,7 @@ def load_model(path: Path, said: Facts) -> Model:
         stride=facts.stride,
         preprocessing=preprocessing,
         fed=fed,
+        fed_sha256=file_hashes(fed),
         output=_output(proto, facts.output_name),
         output_kind=None if facts.output == "auto" else facts.output,
         aggregate=facts.aggregate,
@@ -155,12 +158,16 @@ def _per_channel(name: str, values: tuple[float, ...], channels: int) -> tuple[f
 
 
 def _output(proto: onnx.ModelProto, wanted: str | None) -> str:
-    names: list[str] = [value.name for value in proto.graph.output]
-    if not names:
+    outputs = {value.name: value for value in proto.graph.output}
+    if not outputs:
         raise ModelError("the network has no output", "export it again")
-    if wanted is None and len(names) == 1:
-        return names[0]
-    if wanted is None or wanted not in names:
+    if wanted is None and len(outputs) == 1:
+        (wanted,) = outputs
+    if wanted is None or wanted not in outputs:
         what = "several outputs" if wanted is None else f"no output {wanted!r}"
-        raise ModelError(f"the network has {what}: {', '.join(names)}", "give --output-name")
+        raise ModelError(f"the network has {what}: {', '.join(outputs)}", "give --output-name")
+    if outputs[wanted].type.WhichOneof("value") not in ("tensor_type", None):
+        raise ModelError(
+            f"the network's output {wanted!r} is no tensor", "choose another by --output-name"
+        )
     return wanted

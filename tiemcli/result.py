@@ -35,8 +35,8 @@ class ClipRecord(_Document):
 
 
 class ModelRecord(_Document):
-    """The network. reading: how it was fed and its answer read, by the names of the flags that say
-    so. batch: the one its file fixes. looped: clips went one by one, for it could not be freed.
+    """The network. reading: how it was fed and its answer read, mostly by the names of the flags
+    that say so. batch: the one its file fixes. looped: clips went one by one, for it could not be freed.
     assumed: what neither the file nor the user said, a line each."""
 
     path: str

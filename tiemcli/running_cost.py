@@ -124,7 +124,7 @@ def measure_speed(scorer: Scorer, batching: Batching) -> Speed:
     keep = 1 - window_membership(frames, enumerate_windows(frames, window_sizes(frames)))
     taken: dict[int, list[float]] = {}
     end = time.perf_counter() + SEARCH_SECONDS
-    while time.perf_counter() < end or max(map(len, taken.values())) < 2:
+    while time.perf_counter() < end or max(map(len, taken.values()), default=0) < 2:
         clips = batching.size
         began = time.perf_counter()
         scorer.score(np.resize(keep, (clips, frames)))

@@ -39,7 +39,10 @@ def load(name: str, wanted: Wanted) -> Original:
         hint = f"did you mean zoo:{near[0]}?" if near else f"there are {', '.join(NAMES)}"
         raise UsageError(f"zoo:{name}: no such network", hint)
     if wanted.weights not in ("DEFAULT", "none") or wanted.per_frame:
-        raise UsageError(f"zoo:{name} has random weights, and answers for clips", "say neither")
+        raise UsageError(
+            f"zoo:{name} has random weights, and answers for clips",
+            "leave out --weights and --per-frame",
+        )
     family = import_module(f"tiemcli.exporters.zoo.{NAMES[name]}")
     original: Original = family.NETWORKS[name].original(
         wanted.classes or CLASSES, wanted.seed, wanted.facts

@@ -11,6 +11,7 @@ LAYOUT, FRAMES, SIDE = "NTCHW", 8, 32
 SHAPE = (1, FRAMES, 3, SIDE, SIDE)
 PATCH = 8
 SMALL: dict[str, Any] = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3}
+PATCHES = SMALL | {"image_size": SIDE, "num_frames": FRAMES, "intermediate_size": 96}
 # The deviation of trained weights is about this; transformers' own start is nearly silent.
 DEVIATION = 0.1
 
@@ -42,42 +43,9 @@ def _classifier(name: str, argument: str = "pixel_values", **config: Any) -> Bui
 
 
 NETWORKS = {
-    "videomae": Recipe(
-        _classifier(
-            "VideoMAE",
-            image_size=SIDE,
-            patch_size=PATCH,
-            num_frames=FRAMES,
-            intermediate_size=96,
-            **SMALL,
-        ),
-        LAYOUT,
-        SHAPE,
-    ),
-    "timesformer": Recipe(
-        _classifier(
-            "Timesformer",
-            image_size=SIDE,
-            patch_size=PATCH,
-            num_frames=FRAMES,
-            intermediate_size=96,
-            **SMALL,
-        ),
-        LAYOUT,
-        SHAPE,
-    ),
-    "vivit": Recipe(
-        _classifier(
-            "Vivit",
-            image_size=SIDE,
-            tubelet_size=[2, PATCH, PATCH],
-            num_frames=FRAMES,
-            intermediate_size=96,
-            **SMALL,
-        ),
-        LAYOUT,
-        SHAPE,
-    ),
+    "videomae": Recipe(_classifier("VideoMAE", patch_size=PATCH, **PATCHES), LAYOUT, SHAPE),
+    "timesformer": Recipe(_classifier("Timesformer", patch_size=PATCH, **PATCHES), LAYOUT, SHAPE),
+    "vivit": Recipe(_classifier("Vivit", tubelet_size=[2, PATCH, PATCH], **PATCHES), LAYOUT, SHAPE),
     "vjepa2": Recipe(
         _classifier(
             "VJEPA2",

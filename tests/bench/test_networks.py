@@ -28,7 +28,7 @@ def test_a_network_comes_all_the_way() -> None:
     table = list(rows("detector", seen.append))
     assert seen == [str(case) for case in CASES if case.network == "detector"]
     assert [(row.converter, row.batch) for row in table] == [
-        ("torchscript", "freed"),
+        ("torchscript", "rewritten"),
         ("dynamo", "free"),
     ]
     for row in table:
@@ -44,12 +44,12 @@ def test_a_network_comes_all_the_way() -> None:
 @pytest.mark.parametrize(
     ("network", "batch"),
     [
-        ("cnn-bilstm", "freed"),
-        ("loop-gru", "freed"),
-        ("slowfast-two", "freed"),
-        ("timesformer", "freed"),
-        ("tsm", "freed"),
-        ("uint8", "freed"),
+        ("cnn-bilstm", "rewritten"),
+        ("loop-gru", "rewritten"),
+        ("slowfast-two", "rewritten"),
+        ("timesformer", "rewritten"),
+        ("tsm", "rewritten"),
+        ("uint8", "rewritten"),
     ],
 )
 def test_families_by_torchscript(monkeypatch: pytest.MonkeyPatch, network: str, batch: str) -> None:

@@ -1,9 +1,7 @@
 """What `export` writes answers as the original does, says how it is fed, or is not written."""
 
-import logging
+import errno
 import os
-import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,13 +15,12 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from torch import Tensor, nn
 
-from tiemcli.errors import ModelError, OutputError, UsageError
+from tiemcli.errors import ModelError, OutputError
 from tiemcli.exporters import finish, registry
 from tiemcli.exporters.export import Exported, export
 from tiemcli.exporters.finish import Finish
 from tiemcli.exporters.original import Form, Wanted
-from tiemcli.exporters.silence import silence
-from tiemcli.exporters.torch_original import TorchOriginal
+from tiemcli.exporters.torch_original import TorchOriginal, write_by_first
 from tiemcli.facts import Facts
 from tiemcli.model import load_model
 
@@ -346,27 +343,6 @@ def test_facts_beside_the_file_are_noted(tmp_path: Path) -> None:
     assert exported.notes == ("net.toml beside it wins over what the file says",)
 
 
-def test_a_scheme_that_is_none_is_a_usage_error() -> None:
-    """Which lists those there are."""
-    for source in ("tensorflow:net", "net.onnx", "torch:"):
-        with pytest.raises(UsageError) as raised:
-            registry.load(source, Wanted())
-        assert source in raised.value.message
-        assert all(scheme in raised.value.hint for scheme in registry.MODULES)
-
-
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what to type."""
-    monkeypatch.setitem(registry.MODULES, "torchvision", "metadata")
-
-    def missing(name: str) -> None:
-        raise ModuleNotFoundError("No module named 'torchvision'", name="torchvision")
-
-    monkeypatch.setattr(registry, "import_module", missing)
-    with pytest.raises(ModelError, match="the package torchvision is not installed"):
-        registry.load("torchvision:r3d_18", Wanted())
-
-
 def test_uint8_input_is_compared_in_its_own_range(give: Give, tmp_path: Path) -> None:
     """A network that scales its own pixels is fed whole numbers of 0 to 255."""
 
@@ -407,14 +383,57 @@ def test_a_transformer_is_written_by_either_converter(
     assert torch.backends.mha.get_fastpath_enabled()
 
 
-def test_what_converters_say_is_not_heard(capfd: pytest.CaptureFixture[str]) -> None:
-    """Neither Python's nor what C++ writes past it; afterwards all is heard again."""
-    with silence():
-        print("from Python")
-        print("an error", file=sys.stderr)
-        os.write(1, b"from C++")
-        os.write(2, b"an error of C++")
-        logging.getLogger("torch").error("logged")
-        warnings.warn("a warning", stacklevel=1)
-    print("heard")
-    assert capfd.readouterr() == ("heard\n", "")
+def test_nodes_of_inner_graphs_lose_their_notes_too() -> None:
+    """Of an If inside of a Loop, which converters note as they do others."""
+    inner, outer = (onnx.helper.make_node(kind, [], []) for kind in ("If", "Loop"))
+    leaf = onnx.helper.make_node("Identity", ["a"], ["b"])
+    for name, node, graph in (("then_branch", inner, [leaf]), ("body", outer, [inner])):
+        inside = onnx.helper.make_graph(graph, name, [], [])
+        node.attribute.append(onnx.helper.make_attribute(name, inside))
+    leaf_inside = outer.attribute[0].g.node[0].attribute[0].g.node[0]
+    leaf_inside.metadata_props.add(key="pkg.torch.onnx.stack_trace", value=__file__)
+    model = onnx.helper.make_model(onnx.helper.make_graph([outer], "outer", [], []))
+    assert __file__.encode() in model.SerializeToString()
+    assert __file__.encode() not in finish.rework(model, Finish()).SerializeToString()
+
+
+@pytest.mark.parametrize("answer", [lambda answers: answers[0], torch.sum])
+def test_clips_must_be_answered_each_by_itself(
+    answer: Callable[[Tensor], Tensor], give: Give, tmp_path: Path
+) -> None:
+    """A file for any batch that answers for the first clip alone, or for all of them together."""
+
+    class Together(Net):
+        def forward(self, clips: Tensor) -> Tensor:
+            return answer(super().forward(clips))
+
+    give(TorchOriginal(Together(), FACTS.model_copy(update={"labels": None}), SHAPE))
+    with pytest.raises(ModelError, match=r"for a clip, \[3?\] for two"):
+        write(tmp_path / "net.onnx")
+    assert write(tmp_path / "net.onnx", Form("torchscript", batch=1)).agreement.batch == 1
+
+
+def test_a_batch_beyond_the_memory_is_one_line(give: Give, tmp_path: Path) -> None:
+    """Not numpy's own error."""
+    give(TorchOriginal(Net(), FACTS, SHAPE))
+    with pytest.raises(ModelError, match="Unable to allocate"):
+        write(tmp_path / "net.onnx", Form("torchscript", batch=10**12))
+
+
+def test_a_full_disk_is_no_fault_of_the_network(give: Give, tmp_path: Path) -> None:
+    """Whatever the converter makes of it."""
+
+    class Full(TorchOriginal):
+        def write(self, path: Path, form: Form) -> str:
+            def writer() -> None:
+                try:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                except OSError as error:
+                    raise RuntimeError("ONNX program cannot be serialised") from error
+
+            return write_by_first({"dynamo": writer}, form)
+
+    give(Full(Net(), FACTS, SHAPE))
+    with pytest.raises(OutputError, match=r"net\.onnx cannot be written: No space left"):
+        write(tmp_path / "net.onnx")
+    assert os.listdir(tmp_path) == []

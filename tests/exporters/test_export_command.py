@@ -100,6 +100,8 @@ def test_json_is_one_document(tiem: Run, tmp_path: Path) -> None:
         (("onnx:net",), 2, "onnx:net: no source of networks"),
         (("torch:net.py:Net", "--batch", "many"), 2, "--batch many"),
         (("torch:net.py:Net", "--size", "wide"), 2, "--size wide"),
+        (("torch:net.py:Net", "--seed", "-1", "--tolerance", "0"), 2, "--seed -1"),
+        (("torch:net.py:Net", "--tolerance", "inf"), 2, "--tolerance inf"),
         (("torch:net.py:Net", "--weights", "w.pt"), 3, "w.pt: no file of weights"),
         (
             ("torch:net.py:Untraceable", "--converter", "torchscript"),

@@ -81,7 +81,7 @@ def config_of(name: str, **changes: Any) -> Any:
         "resnet": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]},
         "convnext": {"num_stages": 2, "hidden_sizes": [8, 16], "depths": [1, 1]},
     }
-    return transformers.AutoConfig.for_model(name, **parts[name], **labels, **changes)
+    return transformers.AutoConfig.for_model(name, **parts[name] | labels | changes)
 
 
 def model_of(config: Any) -> Any:
@@ -247,13 +247,17 @@ def test_what_the_user_says_wins(tmp_path: Path) -> None:
 
 
 def test_labels_that_transformers_numbered_are_none(tmp_path: Path) -> None:
-    """LABEL_0, LABEL_1 … are no names, and names for another number of classes are dropped."""
+    """LABEL_0, LABEL_1 … are no names; names for other or for some of the classes are dropped."""
     numbered = config_of("vit")
     numbered.num_labels = 3
     numbered.save_pretrained(tmp_path / "numbered")
     assert load(str(tmp_path / "numbered"), Wanted(weights="none")).facts.labels is None
     named = str(config_alone(tmp_path / "named", "vit"))
     assert load(named, Wanted(weights="none")).facts.labels == LABELS
+    holes = config_of("vit")
+    holes.id2label = {0: "run", 5: "jump"}
+    holes.save_pretrained(tmp_path / "holes")
+    assert load(str(tmp_path / "holes"), Wanted(weights="none")).facts.labels is None
     nine = load(named, Wanted(weights="none", classes=9))
     assert nine.facts.labels is None
     assert nine.answer(clips(1, 8)).shape == (1, 9)
@@ -331,6 +335,12 @@ def test_what_is_no_classifier_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "config.json").write_text('{"model_type": "vit", "image_size": "big"}')
     assert "image_size" in complaint(tmp_path / "broken", none)
+    nothing = config_of("vit")
+    nothing.id2label = {}
+    nothing.save_pretrained(tmp_path / "nothing")
+    assert "has no classes" in complaint(tmp_path / "nothing", none)
+    backwards = config_alone(tmp_path / "backwards", "videomae", num_frames=-4)
+    assert "says frames or a size that cannot be" in complaint(backwards, none)
     folder = config_alone(tmp_path / "vit", "vit")
     assert "weights cannot be loaded" in complaint(folder, Wanted())
     (folder / "preprocessor_config.json").write_text("{")

@@ -223,6 +223,20 @@ def test_what_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:
     assert "has 2 inputs" in complaint(saved(model, tmp_path / "two.keras"), Wanted())
 
 
+def test_a_backend_that_is_none_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever Keras raises when it is imported."""
+
+    def refuse(name: str) -> None:
+        raise ValueError("Unable to import backend : tensorfow")
+
+    (tmp_path / "net.keras").write_text("")
+    monkeypatch.setenv("KERAS_BACKEND", "tensorfow")
+    monkeypatch.setattr("tiemcli.exporters.keras_model.import_module", refuse)
+    assert "does not run on tensorfow" in complaint(tmp_path / "net.keras", Wanted())
+
+
 def test_what_the_file_decides_is_not_the_users_to_choose(tmp_path: Path) -> None:
     """Weights, and frames that the input fixes."""
     path = saved(model_of(*c3d()), tmp_path / "net.keras")

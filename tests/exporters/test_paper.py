@@ -1,5 +1,7 @@
 """The paper's networks have the layers of its Tables 4 and 5, and travel through weights files."""
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import onnxruntime
 import pytest
 import torch
 
-from tiemcli.errors import ModelError, UsageError
+from tiemcli.errors import ModelError, OutputError, UsageError
 from tiemcli.exporters.original import Form, Wanted
 from tiemcli.exporters.paper import (
     KINDS,
@@ -255,6 +257,27 @@ def test_a_plain_state_dict_is_enough(tmp_path: Path) -> None:
     clip = clips(after.shape)
     np.testing.assert_array_equal(after.answer(clip), before.answer(clip))
     assert after.facts.labels is None
+
+
+def test_facts_that_are_none_are_left(tmp_path: Path) -> None:
+    """Somebody else's file may hold anything under their name."""
+    for told in (3, torch.zeros(2)):
+        torch.save({"state_dict": {"fc3.bias": torch.tensor(1.0)}, "tiem": told}, tmp_path / "w.pt")
+        assert read_weights(tmp_path / "w.pt")[1] == Facts()
+    with pytest.raises(ModelError, match=r"fc3\.bias is \[\], not"):
+        load(NAMES[0], Wanted(weights=str(tmp_path / "w.pt")))
+
+
+def test_a_full_disk_is_an_output_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """And nothing is left of the file."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError, match="No space left"):
+        write_weights(tmp_path / "w.pt", torch.nn.Linear(1, 1), Facts())
+    assert os.listdir(tmp_path) == []
 
 
 def test_weights_that_cannot_be_downloaded_say_where_they_are(

@@ -111,6 +111,14 @@ def test_what_is_no_program_of_a_clip_is_one_line(programs: Path, tmp_path: Path
             exported_program.load(str(programs / "free.pt2"), Wanted(facts=facts))
 
 
+def test_a_program_of_numbers_that_numpy_lacks_is_one_line(tmp_path: Path) -> None:
+    """Such as bfloat16."""
+    clips = torch.zeros(1, 3, 4, 12, 12, dtype=torch.bfloat16)
+    torch.export.save(torch.export.export(nn.Flatten(), (clips,)), tmp_path / "net.pt2")
+    with pytest.raises(ModelError, match=r"takes torch\.bfloat16"):
+        exported_program.load(str(tmp_path / "net.pt2"), Wanted())
+
+
 def test_what_a_file_decides_cannot_be_asked(programs: Path) -> None:
     """Weights, classes, frame by frame."""
     for wanted in (Wanted(weights="none"), Wanted(classes=3), Wanted(per_frame="max")):

@@ -111,11 +111,15 @@ def test_a_file_of_weights_is_taken_whole(video: TorchOriginal, tmp_path: Path) 
 
 
 def test_weights_of_the_published_classes_have_their_names(tmp_path: Path) -> None:
-    """ImageNet's thousand here; random weights have no names."""
+    """ImageNet's thousand here, which is noted: another thousand may be meant; random ones none."""
     torch.save(models.get_model(IMAGE).state_dict(), tmp_path / "w.pth")
     loaded = load(IMAGE, wanted(str(tmp_path / "w.pth")))
     labels = models.get_model_weights(IMAGE).DEFAULT.meta["categories"]
     assert loaded.facts.labels == tuple(labels)
+    assert loaded.notes == ("assumed: the 1000 labels of the published weights",)
+    other = [f"class {index}" for index in range(1000)]
+    said = load(IMAGE, wanted(str(tmp_path / "w.pth"), facts=SMALL.over(Facts(labels=other))))
+    assert (said.facts.labels, said.notes) == (tuple(other), ())
     assert load(IMAGE, wanted()).facts.labels is None
 
 

@@ -23,7 +23,10 @@ PACKAGES = {
     "keras_networks": "keras",
 }
 # Seconds rather than tenths of them to trace or to run.
-LARGE = ("r2plus1d-18", "r3d-18", "mc3-18", "s3d", "swin3d", "mvit-v1", "mvit-v2", "vjepa2")
+LARGE = (
+    *("r2plus1d-18", "r3d-18", "mc3-18", "s3d", "swin3d", "mvit-v1", "mvit-v2", "vjepa2"),
+    "scan-cond",
+)
 
 # So many ReLUs and maxima that some turn on the rounding of float32: s3d's own gradient in torch is
 # 2.6 % from the one in float64.

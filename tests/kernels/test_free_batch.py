@@ -99,3 +99,24 @@ def test_an_assignment_elsewhere_is_given_up() -> None:
     constants = {"shape": np.array([1, 1, 1]), "ones": np.ones((1, 1, 2, 3), np.float32)}
     model.graph.initializer.extend(numpy_helper.from_array(v, k) for k, v in constants.items())
     assert free_batch(model, "clip") is None
+
+
+def test_a_mean_over_the_clips_is_given_up() -> None:
+    """Of several clips it would be another number, on an axis of another meaning."""
+    model = parser.parse_model(
+        """<ir_version: 9, opset_import: ["": 17]>
+        g (float[1,2,3] clip) => (float[a,b] y) { y = ReduceMean<axes=[0], keepdims=0>(clip) }"""
+    )
+    assert free_batch(model, "clip") is None
+
+
+def test_an_output_of_no_declared_shape_is_freed() -> None:
+    """The file need not say what follows from the input."""
+    model = parser.parse_model(
+        """<ir_version: 9, opset_import: ["": 17, "com.microsoft": 1]>
+        g (float[1,2,3] clip) => (float[] y) { y = com.microsoft.Gelu(clip) }"""
+    )
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    freed = free_batch(model, "clip")
+    assert freed is not None
+    assert len(run(freed, np.ones((3, 2, 3), np.float32))) == 3

@@ -58,6 +58,24 @@ def test_recurrent_layers(operator: str, gates: int) -> None:
     assert count == 6 * 2 * 2 * gates * 5 * (7 + 5)
 
 
+def test_a_branch_is_passed_over() -> None:
+    """The shapes around it are found, also where its condition is known before the network runs."""
+    node = """
+        before = MatMul(x, w)
+        last = Constant<value_int = 1>()
+        five = Constant<value_int = 5>()
+        sizes = Shape(before)
+        size = Gather(sizes, last)
+        fits = Equal(size, five)
+        y = If (fits) <
+            then_branch = t () => (float[] a) { a = Mul(before, before) },
+            else_branch = e () => (float[] b) { b = Identity(before) }
+        >
+        z = MatMul(y, v)
+    """
+    assert counted(node, (3, 4), w=(4, 5), v=(5, 6)) == 3 * 6 * 5
+
+
 def test_other_operators_cost_nothing() -> None:
     """They are small beside these."""
     assert counted("y = Relu(x)", (2, 3)) == 0

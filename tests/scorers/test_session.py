@@ -5,6 +5,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from google.protobuf.message import EncodeError
 
 from tiemcli.errors import DeviceError, ModelError, UsageError, first_line
 from tiemcli.facts import Facts
@@ -75,7 +76,7 @@ def test_scores_on_cuda_are_those_on_the_cpu(build_network: Callable[..., Path])
     scores = []
     for device in ("cpu", "cuda"):
         network = load_network(model, device)
-        assert network.on_cuda == (device == "cuda")
+        assert network.device.startswith(device)
         scores.append(network.scorer(clip, np.zeros_like(clip), 1).score(keep))
     np.testing.assert_allclose(*scores, atol=1e-4)
 
@@ -90,6 +91,20 @@ def test_a_network_that_the_runtime_refuses_is_a_model_error() -> None:
     with pytest.raises(ModelError, match="NoSuchOperator") as error:
         make_session(model, Path(), "cpu")
     assert "\n" not in error.value.message
+
+
+def test_a_network_of_more_than_a_file_holds_is_a_model_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """protobuf's limit, told by what can be done about it."""
+
+    def refuse(_: onnx.ModelProto) -> bytes:
+        raise EncodeError("Failed to serialize proto")
+
+    monkeypatch.setattr(onnx.ModelProto, "SerializeToString", refuse)
+    with pytest.raises(ModelError, match="more than 2 GiB") as error:
+        make_session(onnx.ModelProto(), Path(), "cpu")
+    assert "external data" in error.value.hint
 
 
 def test_external_weights_are_read_from_beside_the_network(

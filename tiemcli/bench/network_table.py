@@ -24,18 +24,15 @@ look-alikes of a few layers. All are fed small clips, since operators are what i
 
 - **difference**: of the file's answer from the original module's, at most, in units of the range of
   the module's answers. tiem did not cause it: it is what the converter or the tool changed.
-- **batch**: `free` if the file takes any batch; `freed` if it was fixed and tiem rewrote it;
-  `looped` if clips go one by one.
+- **batch**: `free` if the graph takes any batch, whatever the file declares; `rewritten` if it was
+  fixed and tiem freed it; `looped` if clips go one by one.
 - **gradient**: `yes` if the network is differentiated, its answer in torch being ONNX Runtime's and
   its gradient there and finite. Otherwise tiem says why, and asks by queries alone.
 - **gap**: between the answers in torch and in ONNX Runtime, at most, in units of their range.
 - **note**: the reason why not; or, where there is a gradient, the doubt that `tiem explain` would
-  tell as well. Networks of random weights bend much within the step of a tenth that is compared: the
-  slope over a hundredth is .99 of the gradient's for `uint8`, .89 for `r2plus1d-18`.
+  tell as well.
 
-`tests/exporters/test_zoo.py` compares the gradients with the modules' own. For every export by
-TorchScript they are within 1e-4 of their norm, or, where many ReLUs turn on float32's rounding,
-within 5 %: `s3d`'s own gradient in float32 is 2.6 % from the one in float64."""
+`tests/exporters/test_zoo.py` compares the gradients with the modules' own."""
 
 
 def markdown(table: Sequence[Row], day: date) -> str:

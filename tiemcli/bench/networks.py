@@ -51,7 +51,7 @@ class Row:
     derived: str
     exported: bool = False
     difference: float | None = None
-    batch: Literal["free", "freed", "looped"] | None = None
+    batch: Literal["free", "rewritten", "looped"] | None = None
     autograd: bool = False
     gap: float | None = None
     reason: str = ""
@@ -127,7 +127,7 @@ def _steps(row: Row, files: _Files, case: Case) -> Iterator[Row]:
     if network.looped is not None:
         row = replace(row, batch="looped")
     else:
-        row = replace(row, batch="free" if model.batch is None else "freed")
+        row = replace(row, batch="rewritten" if network.rewritten else "free")
     yield row
     yield _differentiated(row, network, clip)
 

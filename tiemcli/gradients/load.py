@@ -12,6 +12,7 @@ import tiemcli.gradients.operators  # noqa: F401 (fills the table)
 from tiemcli.gradients.graph import Graph, Node, OperatorError
 from tiemcli.gradients.registry import OPERATORS, Unsupported
 from tiemcli.gradients.tensors import has_dtype, to_torch
+from tiemcli.kernels.subgraph import every_node, reads
 
 Opsets = Mapping[str, int]
 
@@ -61,20 +62,12 @@ def _opsets(model: onnx.ModelProto) -> Opsets:
     return {_domain(entry.domain): entry.version for entry in model.opset_import}
 
 
-def _every_node(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _every_node(attribute.g)
-
-
 def _missing(model: onnx.ModelProto) -> set[tuple[str, str]]:
     """The operators, as (domain, type), of which some node has a form that no function covers."""
     opsets = _opsets(model)
     return {
         (_domain(proto.domain), proto.op_type)
-        for proto in _every_node(model.graph)
+        for proto in every_node(model.graph)
         if not _covered(proto, opsets)
     }
 
@@ -147,22 +140,12 @@ def _sorted(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
     """
     makers = {name: index for index, node in enumerate(nodes) for name in node.output if name}
     needed = {
-        index: {makers[name] for name in _reads(node) if name in makers}
+        index: {makers[name] for name in reads(node) if name in makers}
         for index, node in enumerate(nodes)
     }
     if all(index > max(before, default=-1) for index, before in needed.items()):
         return list(nodes)
     return [nodes[index] for index in TopologicalSorter(needed).static_order()]
-
-
-def _reads(node: onnx.NodeProto) -> Iterator[str]:
-    """Every name that a node or a node of its bodies reads."""
-    yield from node.input
-    for attribute in node.attribute:
-        if attribute.type == onnx.AttributeProto.GRAPH:
-            for inner in attribute.g.node:
-                yield from _reads(inner)
-            yield from (value.name for value in attribute.g.output)
 
 
 def _folded(node: Node, visible: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -10,6 +10,9 @@ from tiemcli.kernels.arrays import Doubles
 from tiemcli.kernels.fuse import OutputKind, Port
 from tiemcli.model import Model
 
+# How far the rows of a clip and its copy may be apart, in units of the output's range.
+ALIKE = 1e-2
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -21,7 +24,10 @@ class Rows:
 
 
 def rows_of(model: Model, output: np.ndarray) -> Rows:
-    """The first clip's rows in the output of a full batch; raises ModelError if there are none."""
+    """The first clip's rows in the output of a full batch, all copies of that clip.
+
+    Raises ModelError if there are none, or if the copies' are not alike.
+    """
     if not np.issubdtype(output.dtype, np.floating):
         raise ModelError(
             f"the network's output {model.output!r} is {output.dtype}, no scores",
@@ -29,35 +35,52 @@ def rows_of(model: Model, output: np.ndarray) -> Rows:
         )
     clips = model.batch or 1
     values = output.astype(np.float64)
-    values = values.reshape(1, -1) if values.ndim < 2 else values
+    if values.ndim < 2:
+        values = values.reshape(clips if values.size == clips else 1, -1)
     while values.ndim > (2 if model.aggregate is None else 3) and values.shape[-1] == 1:
         values = values[..., 0]
     if values.ndim == 2 and len(values) == clips and _is_row_of_rows(model, values):
         values = values[:, :, None]
-    if values.ndim == 3 and len(values) == clips:
-        first = values[0]
-        return Rows(first.T, True) if _has_classes_first(model, first.shape) else Rows(first)
-    if values.ndim != 2 or len(values) % clips or not len(values):
+    apart = values.ndim == 3 and len(values) == clips
+    if not (apart or (values.ndim == 2 and len(values) % clips == 0)) or not values.size:
         raise ModelError(
             f"the network's output {model.output!r} has shape {list(output.shape)} for {clips} "
             "clip(s), not one row of scores each",
             "is this a video classifier? choose another output by --output-name",
         )
-    return Rows(values[: len(values) // clips])
+    copies = values.reshape(clips, -1, values.shape[-1])
+    with np.errstate(invalid="ignore"):  # what is no number is another error
+        differ = np.abs(copies - copies[0]).max() > ALIKE * np.ptp(values)
+    if differ:
+        raise ModelError(
+            f"the network's output {model.output!r} of shape {list(output.shape)} is not in the "
+            f"order of its {clips} clips: it differs where they do not",
+            "choose another output by --output-name, or export it again",
+        )
+    if not apart:
+        return Rows(copies[0])
+    first = values[0]
+    return Rows(first.T, True) if _has_classes_first(model, first.shape) else Rows(first)
 
 
 def _is_row_of_rows(model: Model, values: Doubles) -> bool:
-    """Whether the numbers of one row are one a frame, as a scorer of frames gives them."""
-    return model.aggregate is not None and values.shape[1] not in (1, len(model.labels))
+    """Whether the numbers of one row are one a frame, as a scorer of frames gives them; logits are
+    never one alone, whose softmax is 1."""
+    if model.aggregate is None or model.output_kind == "logits":
+        return False
+    return values.shape[1] not in (1, len(model.labels))
 
 
 def _has_classes_first(model: Model, shape: tuple[int, ...]) -> bool:
-    """Whether (A, B) numbers are B rows of A classes: as the labels say, or for the frames that B
-    windows share out."""
+    """Whether (A, B) numbers are B rows of A classes: as the labels say, or for B frames or windows
+    that share the frames out."""
     first, last = shape
+    frames = model.sizes["T"]
     if model.labels:
         return first == len(model.labels) != last
-    return model.sizes["T"] % last == 0 != model.sizes["T"] % first
+    if frames in shape:
+        return last == frames != first
+    return frames % last == 0 != frames % first
 
 
 def understand(model: Model, reference: list[Rows]) -> tuple[Port, tuple[str, ...]]:

@@ -20,6 +20,8 @@ from tiemcli.scorers.session import fold_constants, make_session
 # The largest difference, in units of the outputs' range, that a rewritten graph may show; where the
 # input is in half precision, a last digit of it that falls the other way is worth more.
 TOLERANCE, HALF_TOLERANCE = 1e-4, 2e-3
+# What float32 rounds off, in units of the largest output: all there is where the range is nothing.
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Network:
     """One network on one device, to be bound to any number of clips.
 
     session: of the fused graph. looped: the batch that could not be freed, None where it is free.
-    notes: what was assumed or given up, a line each.
+    rewritten: the session's graph had to be changed for that. notes: what was assumed or given up, a
+    line each.
     """
 
     model: Model
@@ -35,6 +38,7 @@ class Network:
     session: ort.InferenceSession
     batching: Batching
     looped: int | None
+    rewritten: bool
     notes: tuple[str, ...]
 
     @property
@@ -83,13 +87,15 @@ def load_network(model: Model, device: str, batch_size: int | None = None) -> Ne
     for proto in _candidates(model):
         session = _fused(proto, model, port, device)
         if session is not None and _agrees(session, probes, expected, tolerance, batch=several):
-            return Network(model, port, session, Batching(batch_size), None, notes)
+            rewritten = proto is not model.proto
+            return Network(model, port, session, Batching(batch_size), None, rewritten, notes)
     copies = model.batch or 1
     session = _fused(model.proto, model, port, device)
     if session is None or not _agrees(session, probes, expected, tolerance, batch=1, copies=copies):
         raise ModelError("the network answers differently with masks in front of it")
-    notes = (*notes, f"clips go one by one: in a larger batch than {copies} the answer changes")
-    return Network(model, port, session, Batching(1), copies, notes)
+    what = f"a batch larger than {copies} fails or changes the answer"
+    notes = (*notes, f"clips go one by one: {what}")
+    return Network(model, port, session, Batching(1), copies, False, notes)
 
 
 def _probe_clips(model: Model) -> Floats:
@@ -162,8 +168,6 @@ def _agrees(
         answers = scorer.outputs(keep)
     except TiemError:  # a pinned batch stumbles over this or that
         return False
-    spread = max(1e-6, float(np.ptp(expected)))
+    allowed = tolerance * np.ptp(expected) + ROUNDING * np.abs(expected).max()
     wanted = expected[turns]
-    return answers.shape == wanted.shape and bool(
-        np.abs(answers - wanted).max() <= tolerance * spread
-    )
+    return answers.shape == wanted.shape and bool(np.abs(answers - wanted).max() <= allowed)

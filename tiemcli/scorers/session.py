@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx
 import onnxruntime as ort
+from google.protobuf.message import EncodeError
 from onnx import TensorProto
 
 from tiemcli.errors import DeviceError, ModelError, UsageError, first_line
@@ -31,15 +32,20 @@ def make_session(model: onnx.ModelProto, folder: Path, device: str) -> ort.Infer
     options = _options(folder)
     providers = providers_for(device)
     try:
+        content = model.SerializeToString()
+    except (ValueError, EncodeError) as error:
+        raise ModelError(
+            "the network takes more than 2 GiB, its weights in other files apart",
+            "save it with external data",
+        ) from error
+    try:
         session = ort.InferenceSession(
-            model.SerializeToString(),
+            content,
             options,
             providers=providers,
             enable_fallback=0,
             disabled_optimizers=_harmful_optimizers(model),
         )
-    except ValueError as error:
-        raise ModelError(f"the network is too large to hold in memory: {error}") from error
     except Exception as error:
         if device == "auto" and len(providers) > 1:
             return make_session(model, folder, "cpu")
