@@ -28,7 +28,7 @@ def test_a_network_comes_all_the_way() -> None:
     table = list(rows("detector", seen.append))
     assert seen == [str(case) for case in CASES if case.network == "detector"]
     assert [(row.converter, row.batch) for row in table] == [
-        ("torchscript", "rewritten"),
+        ("torchscript", "free"),
         ("dynamo", "free"),
     ]
     for row in table:
@@ -46,14 +46,14 @@ def test_a_network_comes_all_the_way() -> None:
     [
         ("cnn-bilstm", "rewritten"),
         ("loop-gru", "rewritten"),
-        ("slowfast-two", "rewritten"),
+        ("slowfast-two", "free"),
         ("timesformer", "rewritten"),
         ("tsm", "rewritten"),
         ("uint8", "rewritten"),
     ],
 )
 def test_families_by_torchscript(monkeypatch: pytest.MonkeyPatch, network: str, batch: str) -> None:
-    """A file that holds one clip's batch is freed, and has gradients."""
+    """A file of one clip takes any batch, by itself or rewritten, and has gradients."""
     if network == "timesformer":
         pytest.importorskip("transformers")
     monkeypatch.setattr(networks, "CASES", (Case(network, TORCHSCRIPT),))
