@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 from tiemcli.errors import ModelError, OutputError
@@ -53,7 +54,7 @@ def export(
 
     Weights of 2 GB or more go to `out` with .data behind its name. tolerance: of differences in
     units of the answers' range, None for the usual one. tell: is told each stage. Until all is well
-    nothing is seen in the folder but hidden files, which go away whatever happens.
+    nothing is seen in the folder but hidden files, which go away unless the process is killed.
     Raises UsageError for what is wrongly asked, ModelError for a network that cannot be loaded,
     traced or verified, OutputError where `out` cannot be written.
     """
@@ -64,6 +65,7 @@ def export(
     allowed = TOLERANCES[finish.precision] if tolerance is None else tolerance
     tell(f"loading {source}")
     original = registry.load(source, wanted)
+    original.answer(np.zeros(original.shape, original.dtype))  # what fails here is told plainly
     draft = _Draft(original, wanted.facts.over(original.facts), form, finish, allowed, tell)
     with replacing(out) as part, tempfile.TemporaryDirectory(dir=out.parent, prefix=".tiem") as at:
         made, notes = draft.first_that_agrees(Path(at), out.name)

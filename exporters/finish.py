@@ -29,10 +29,12 @@ class Finish:
 def rework(network: onnx.ModelProto, finish: Finish) -> onnx.ModelProto:
     """The network as it is wished. Raises ModelError where it cannot be made so.
 
-    What a converter noted of every node goes: it holds paths of the machine it ran on.
+    What a converter noted of every node goes: it holds paths of the machine it ran on. So do the
+    shapes it noted, of which some are wrong, and stop the tools that quantise.
     """
     for node in every_node(network.graph):
         del node.metadata_props[:]
+    del network.graph.value_info[:]
     if finish.simplify:
         network = _simplified(network)
     if finish.precision == "fp16":

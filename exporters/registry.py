@@ -17,6 +17,10 @@ MODULES = {
     "zoo": "zoo",
 }
 
+# Which extra of ours brings a package.
+EXTRAS = dict.fromkeys("safetensors torch torchvision transformers".split(), "export")
+EXTRAS["keras"] = "keras"
+
 
 def load(source: str, wanted: Wanted) -> Original:
     """The network that `SCHEME:NAME` names.
@@ -36,8 +40,8 @@ def load(source: str, wanted: Wanted) -> Original:
     except ModuleNotFoundError as error:
         if (error.name or "tiemcli").startswith("tiemcli"):
             raise
-        extra = "keras" if error.name == "keras" else "export"
+        what = f"'tiem[{EXTRAS[error.name]}]'" if error.name in EXTRAS else error.name
         raise ModelError(
-            f"{source}: the package {error.name} is not installed", f"pip install 'tiem[{extra}]'"
+            f"{source}: the package {error.name} is not installed", f"pip install {what}"
         ) from error
     return original

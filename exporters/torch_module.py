@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from tiemcli.errors import ModelError, UsageError
+from tiemcli.errors import ModelError, TiemError, UsageError
 from tiemcli.exporters.original import Wanted, input_shape, refuse_choices
 from tiemcli.exporters.torch_original import TorchOriginal, reason_of
 from tiemcli.exporters.weights import enliven, load_state, read_state, seeded
@@ -52,7 +52,7 @@ def _imported(where: str) -> ModuleType:
             return import_module(where)
         path = Path(where)
         if not path.is_file():
-            raise UsageError(f"{where}: no such file", "give torch:file.py:FACTORY")
+            raise ModelError(f"{where}: no such file", "give torch:file.py:FACTORY")
         _look_in(path.parent)
         spec = spec_from_file_location(path.stem, path)
         if spec is None or spec.loader is None:
@@ -62,7 +62,7 @@ def _imported(where: str) -> ModuleType:
         sys.modules.setdefault(path.stem, module)
         spec.loader.exec_module(module)
         return module
-    except UsageError:
+    except TiemError:
         raise
     except ModuleNotFoundError as error:
         raise ModelError(
@@ -119,4 +119,9 @@ def _carried(network: nn.Module) -> Facts:
             f"the network's attribute {ATTRIBUTE} is {type(given).__name__}, no facts",
             'give it a dict such as {"frames": 16}',
         )
-    return facts_in_metadata({f"tiem.{key}": value for key, value in given.items()})
+    try:
+        return facts_in_metadata({f"tiem.{key}": value for key, value in given.items()})
+    except ModelError as error:
+        raise ModelError(
+            error.message.replace("metadata: tiem.", f"attribute {ATTRIBUTE}: "), "mend it there"
+        ) from error

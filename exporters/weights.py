@@ -51,7 +51,7 @@ def read_file(path: Path) -> Any:
                 f"{path}: holds more than weights", "save the network's state_dict() alone"
             ) from error
         raise ModelError(
-            f"{path}: no file of weights: {reason_of(error)}",
+            f"{path}: no file of weights",
             "give a state dict saved by torch.save, or a .safetensors file",
         ) from error
 

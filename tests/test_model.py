@@ -29,6 +29,8 @@ from tiemcli.preprocess import Preprocessing
         ((1, 3, 32, 24, 16), Facts(frames=32), "NCTHW"),
         ((1, 3, 32, 24, 16), Facts(frames=16), "NCHWT"),
         ((None, 3, 112, 112), Facts(frames=8), "TCHW"),
+        ((None, 3, None, 32, 32), Facts(frames=32), "NCTHW"),
+        ((None, 3, 32, 32, None), Facts(frames=32), "NCHWT"),
     ],
 )
 def test_the_layout_is_told_by_the_dimensions(

@@ -16,7 +16,8 @@ def infer_layout(dims: Dims, facts: Facts, name: str) -> str:
     """The layout that the dimensions tell, or ModelError naming --layout.
 
     The channel axis is the one of 3 or 1. Of the other three the time axis is the first, or the
-    last where --frames says so or where the first two are a square or at least twice as long.
+    last where it alone is open, where --frames says so, or where the first two are a square or at
+    least twice as long.
     """
     wanted = f"give --layout, for instance NCTHW, for input {name!r} of shape {_shown(dims)}"
     if len(dims) == 4 and (facts.frames or 0) > 1 and dims[1] in (1, 3):
@@ -43,6 +44,8 @@ def infer_layout(dims: Dims, facts: Facts, name: str) -> str:
 def _time_axis(sizes: Dims, frames: int | None) -> int | None:
     """Which of three sizes is time, 0 or 2, for no network has it between height and width."""
     first, middle, last = sizes
+    if middle is not None and (first is None) != (last is None):
+        return 0 if first is None else 2
     if frames is not None and (first == frames) != (last == frames):
         return 0 if first == frames else 2
     if first is None or middle is None or last is None:

@@ -216,7 +216,9 @@ def networks(only: str, *, as_json: bool, as_markdown: bool) -> None:
     with Terminal(quiet=False) as terminal:
         table = list(rows(only, terminal.note))
     if not table:
-        raise UsageError(f"--only {only}: no such file", "leave it out to see all")
+        raise UsageError(
+            f"--only {only}: no file of the zoo is named so", "leave it out to see all"
+        )
     if as_json:
         print(json.dumps({"rows": [asdict(row) for row in table]}, indent=2))
     elif as_markdown:

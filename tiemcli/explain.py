@@ -233,11 +233,11 @@ def _doubts(
     for kind, score, flag in bases:
         if score / clean > TELLING_BASE:
             yield (
-                f"the {kind} clip alone scores {score:.2f} where the clip scores {clean:.2f}: the "
+                f"the {kind} clip alone scores {score:.3g} where the clip scores {clean:.3g}: the "
                 f"network is not blind to it; try another --{flag}"
             )
     if temporal.degenerate:
-        yield "no window changes the score: the temporal importance is uniform"
+        yield "no window lowers the score: the temporal importance is uniform"
     if gradients.warning:
         yield gradients.warning
 

@@ -173,7 +173,7 @@ def facts_from_flags(values: Mapping[str, Any]) -> Facts:
     except (ValidationError, OSError, ValueError) as error:
         name, reason = _complaint(error)
         flag = name.replace("_", "-")
-        hint = "the folder for results is -o" if name == "output" else "see tiem explain --help"
+        hint = "the folder for results is -o" if name == "output" else "see --help"
         said = given.get(name, "")
         text = said if isinstance(said, (str, int, float)) else " ".join(said)
         raise UsageError(f"--{flag} {text}: {reason}", hint) from error

@@ -23,10 +23,10 @@ def read_network(path: Path) -> tuple[onnx.ModelProto, str]:
         content = path.read_bytes()
     except FileNotFoundError:
         raise ModelError(
-            f"{path}: no such file", "give the network's ONNX file to --model"
+            f"{path}: no such file", "give the path of the network's ONNX file"
         ) from None
     except OSError as error:
-        raise ModelError(f"{path}: {error.strerror}", "give an ONNX file to --model") from error
+        raise ModelError(f"{path}: {error.strerror}", "give the path of an ONNX file") from error
     if not content:
         raise ModelError(f"{path}: the file is empty", "export or copy the network again")
     try:

@@ -56,10 +56,23 @@ class Net(nn.Module):
 
 
 class Untraceable(nn.Module):
-    """What it does depends on numbers that no tracer knows, and leads out of torch."""
+    """What it does leads out of torch, where no tracer follows."""
 
     def forward(self, clips: Tensor) -> Tensor:
-        raise RuntimeError("no converter follows me\nand here is page two")
+        if torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export():
+            raise RuntimeError("no converter follows me\nand here is page two")
+        return clips.mean((2, 3, 4))
+
+
+class Answering(nn.Module):
+    """A network that answers something else than one tensor, or fails."""
+
+    def __init__(self, answer: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, clips: Tensor) -> object:
+        return self.answer(clips)
 
 
 Give = Callable[[TorchOriginal], None]
@@ -300,6 +313,23 @@ def test_a_network_that_cannot_be_traced_is_one_clear_line(give: Give, tmp_path:
         "the network cannot be traced (dynamo: no converter follows me; "
         "torchscript: no converter follows me)"
     )
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda clips: {"logits": clips, "boxes": clips}, "answers dict, not one tensor"),
+        (lambda clips: clips @ clips.new_zeros(3, 3), "does not run on input of shape"),
+    ],
+)
+def test_a_network_that_fails_by_itself_is_told_before_it_is_traced(
+    answer: Callable[[Tensor], object], said: str, give: Give, tmp_path: Path
+) -> None:
+    """What a converter would make of it says less."""
+    give(TorchOriginal(Answering(answer), FACTS, SHAPE))
+    with pytest.raises(ModelError, match=said):
+        write(tmp_path / "net.onnx", Form())
     assert os.listdir(tmp_path) == []
 
 

@@ -149,7 +149,7 @@ def test_a_class_a_function_or_a_network_will_do(
         ("text_for_facts", ModelError, "attribute tiem is str"),
         ("number", ModelError, "is int, no network"),
         ("three", ModelError, "is int, no network"),
-        ("wrong_facts", ModelError, "tiem.frames"),
+        ("wrong_facts", ModelError, "attribute tiem: frames"),
     ],
 )
 def test_what_is_no_network_is_one_line(

@@ -103,7 +103,7 @@ def understand(model: Model, reference: list[Rows]) -> tuple[Port, tuple[str, ..
     if isinstance(model.aggregate, int) and not -rows <= model.aggregate < rows:
         raise ModelError(
             f"the network's output has {rows} row(s) for a clip, none of index {model.aggregate}",
-            "give another --aggregate: mean, max or an index from 0",
+            "give another --aggregate: mean, max, or an index such as 0 or -1",
         )
     if rows > 1 and model.aggregate is None:
         what = "frames" if rows == model.sizes["T"] else f"{rows} windows"
