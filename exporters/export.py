@@ -54,7 +54,7 @@ def export(
 
     Weights of 2 GB or more go to `out` with .data behind its name. tolerance: of differences in
     units of the answers' range, None for the usual one. tell: is told each stage. Until all is well
-    nothing is seen in the folder but hidden files, which go away unless the process is killed.
+    nothing is seen in the folder but hidden files, which go away on any error or interrupt.
     Raises UsageError for what is wrongly asked, ModelError for a network that cannot be loaded,
     traced or verified, OutputError where `out` cannot be written.
     """

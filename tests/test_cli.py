@@ -392,10 +392,11 @@ def test_a_full_stdout_is_one_line(tiem: Run) -> None:
     assert "nothing more can be printed" in one_line(done.stderr)
 
 
+@pytest.mark.parametrize("interrupt", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_keeps_what_is_finished(
-    bikes: Path, build_network: Callable[..., Path], tmp_path: Path
+    interrupt: signal.Signals, bikes: Path, build_network: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """Ctrl-C after the first clip: its result is there and is printed, and the exit code is 130."""
+    """Ctrl-C or `kill` after the first clip: its result is there and printed, the exit code 130."""
     second = tmp_path / "second.mp4"
     second.write_bytes(bikes.read_bytes())
     command = [sys.executable, "-m", "tiemcli", "explain", bikes, second, "--json", "-o", tmp_path]
@@ -411,7 +412,7 @@ def test_an_interrupt_keeps_what_is_finished(
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(interrupt)
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 130
     assert len(json.loads(stdout)["results"]) == 1
