@@ -109,7 +109,7 @@ def _scaling_text(feeding: Feeding) -> str:
     if told["mean"] == told["std"] == "assumed":
         return f"{text}, no mean or std"
     mean, std = (" ".join(f"{number:g}" for number in numbers) for numbers in (fed.mean, fed.std))
-    return f"{text}, − {mean}{_by(told['mean'])}, / {std}{_by(told['std'])}"
+    return f"{text}, mean {mean}{_by(told['mean'])}, std {std}{_by(told['std'])}"
 
 
 def _output_text(output: Output) -> str:
