@@ -52,7 +52,7 @@ class TorchOriginal:
                 answer = self.module(torch.from_numpy(np.ascontiguousarray(inputs)))
         except TiemError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # code of others may end the process
             raise ModelError(
                 f"the network does not run on input of shape {list(inputs.shape)}: "
                 f"{reason_of(error)}",

@@ -1,5 +1,6 @@
 """One run of fine-tuning: from a folder of labelled clips to a file of weights."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -97,7 +98,8 @@ def train(
     best = -1.0, 0.0
     for epoch in fit(network, lesson, parts, recipe, rng, terminal):
         terminal.close()
-        merit = epoch.validation_accuracy, -epoch.validation_loss
+        loss = epoch.validation_loss
+        merit = epoch.validation_accuracy, -loss if math.isfinite(loss) else -math.inf
         better = merit > best
         if better:
             best = merit

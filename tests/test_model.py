@@ -101,6 +101,7 @@ def test_labels_may_stand_in_a_file(tmp_path: Path) -> None:
         ("aggregate", "median"),
         ("input", "gain"),
         ("labels", "missing.txt"),
+        ("labels", "a,\udcff"),
     ],
 )
 def test_a_wrong_fact_names_its_flag(flag: str, value: object) -> None:

@@ -70,6 +70,8 @@ def _labels(value: Any) -> Any:
     """A JSON array, or labels with commas between."""
     if not isinstance(value, str):
         return value
+    if any("\ud800" <= letter <= "\udfff" for letter in value):  # bytes that a shell let through
+        raise ValueError("no UTF-8 text")
     if value.lstrip().startswith("["):
         return _json(value)
     return [label.strip() for label in value.split(",")]

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -321,6 +322,7 @@ def test_a_network_that_cannot_be_traced_is_one_clear_line(give: Give, tmp_path:
     [
         (lambda clips: {"logits": clips, "boxes": clips}, "answers dict, not one tensor"),
         (lambda clips: clips @ clips.new_zeros(3, 3), "does not run on input of shape"),
+        (lambda clips: sys.exit(), "does not run on input of shape"),
     ],
 )
 def test_a_network_that_fails_by_itself_is_told_before_it_is_traced(
