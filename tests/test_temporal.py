@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 
+from tiemcli.scorers import Progress, unheard
 from tiemcli.temporal import measure_importance, time_importance
 
 
@@ -17,8 +18,9 @@ class Additive:
         self.shape = (len(weights), 4, 4)
         self.forwards = 0
 
-    def score(self, keep: np.ndarray, upsampling: None = None) -> np.ndarray:
+    def score(self, keep: np.ndarray, *, progress: Progress = unheard) -> np.ndarray:
         self.forwards += len(keep)
+        progress(len(keep))
         return keep.astype(np.float64) @ self.weights
 
 

@@ -1,13 +1,13 @@
 """Stage 1: the time importance score (TIS) of every frame, from the drops of masked windows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tiemcli.kernels.arrays import Doubles, Floats
 from tiemcli.kernels.windows import enumerate_windows, window_membership
-from tiemcli.scorers import Scorer
+from tiemcli.scorers import Progress, Scorer, unheard
 from tiemcli.settings import Aggregate
 
 # A window size says nothing where its drops are mostly rises, and a score that hardly moves
@@ -16,8 +16,6 @@ DEGENERATE_SHARE = 1e-3
 SMALLEST_DROP = 1e-5
 # Ridge of the non-negative least squares, chosen on spliced clips of known truth.
 NNLS_RIDGE = 0.3
-# Windows scored between two reports of progress.
-PROGRESS_CHUNK = 16
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ def measure_importance(
     alpha: float,
     aggregate: Aggregate = "mean",
     unit: float = 1.0,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Progress = unheard,
 ) -> TemporalImportance:
     """Hide every window of the given sizes, and turn the drops of the score into importance.
 
@@ -69,11 +67,8 @@ def measure_importance(
     frames = scorer.shape[0]
     windows = enumerate_windows(frames, sizes)
     keep = 1 - window_membership(frames, windows)
-    drops = []
-    for part in np.array_split(keep, max(1, len(keep) // PROGRESS_CHUNK)):
-        drops.append((clean - scorer.score(part)) * np.sign(unit))
-        progress(len(part))
-    by_size = np.split(np.concatenate(drops), np.flatnonzero(np.diff(windows[:, 0])) + 1)
+    drops = (clean - scorer.score(keep, progress=progress)) * np.sign(unit)
+    by_size = np.split(drops, np.flatnonzero(np.diff(windows[:, 0])) + 1)
     return time_importance(
         dict(zip(sizes, by_size, strict=True)), frames, alpha=alpha, aggregate=aggregate, unit=unit
     )

@@ -10,6 +10,7 @@ from tiemcli.extremal.penalty import area_distance, steep_sigmoid
 from tiemcli.extremal.regression import kernel_ridge
 from tiemcli.kernels.area import sorted_template
 from tiemcli.kernels.upsample import Upsampling
+from tiemcli.scorers import Progress, unheard
 
 SHAPE = (4, 32, 32)
 
@@ -24,8 +25,15 @@ class Window:
         self.shape = SHAPE
         self.forwards = 0
 
-    def score(self, keep: np.ndarray, upsampling: Upsampling | None = None) -> np.ndarray:
+    def score(
+        self,
+        keep: np.ndarray,
+        upsampling: Upsampling | None = None,
+        choice: None = None,
+        progress: Progress = unheard,
+    ) -> np.ndarray:
         self.forwards += len(keep)
+        progress(len(keep))
         pixels = keep if upsampling is None else upsampling(keep)
         seen = (pixels * self.region).sum(axis=(1, 2, 3)) / self.region.sum()
         return np.asarray(0.05 + 0.9 * seen, dtype=np.float64)

@@ -93,7 +93,15 @@ def test_scores_are_those_of_the_blended_clip(
         np.testing.assert_allclose(
             scorer.score(keep, upsampling), expected, atol=tolerance * max(1, np.ptp(expected))
         )
-    assert scorer.forwards == 15
+        choice = random.integers(0, 5, (7, t))
+        told: list[int] = []
+        np.testing.assert_allclose(
+            scorer.score(keep, upsampling, choice, progress=told.append),
+            scorer.score(keep[choice, np.arange(t)], upsampling),
+            atol=1e-6,
+        )
+        assert sum(told) == 7
+    assert scorer.forwards == 3 * (5 + 7 + 7)
     np.testing.assert_allclose(
         network.outputs(clip), reference(model, kind, clip, clip, full[0]), rtol=1e-3, atol=1e-5
     )

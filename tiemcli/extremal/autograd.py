@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from tiemcli.errors import DeviceError
-from tiemcli.extremal.mask import FINAL_TEMPERATURE, WARM_SHARE, Fit, MaskSpace, Progress
+from tiemcli.extremal.mask import FINAL_TEMPERATURE, WARM_SHARE, Fit, MaskSpace
 from tiemcli.extremal.objective import SMALLEST_PROBABILITY, Objective
 from tiemcli.extremal.penalty import (
     AREA_GROWTH,
@@ -23,6 +23,7 @@ from tiemcli.kernels.area import sorted_template
 from tiemcli.kernels.arrays import Doubles, Floats
 from tiemcli.kernels.fuse import Port
 from tiemcli.kernels.layout import axis_order, network_shape
+from tiemcli.scorers import Progress
 from tiemcli.scorers.session import is_out_of_memory
 from tiemcli.settings import Constraint
 

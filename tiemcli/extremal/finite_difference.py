@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tiemcli.extremal.mask import FINAL_TEMPERATURE, WARM_SHARE, Fit, MaskSpace, Progress
+from tiemcli.extremal.mask import FINAL_TEMPERATURE, WARM_SHARE, Fit, MaskSpace
 from tiemcli.extremal.objective import Objective
 from tiemcli.extremal.penalty import AREA_WEIGHT, REWARD_WEIGHT, area_distance, steep_sigmoid
 from tiemcli.extremal.regression import kernel_ridge
 from tiemcli.kernels.area import soft_top, sorted_template
 from tiemcli.kernels.arrays import Doubles, Floats, Ints
 from tiemcli.kernels.upsample import nearest_upsampling
-from tiemcli.scorers import Scorer
+from tiemcli.scorers import Progress, Scorer
 from tiemcli.settings import Constraint, Estimator
 
 # A query's worth of the budget that goes into the regression, and the most it can use.
@@ -100,12 +100,9 @@ class FiniteDifferenceFitter:
         masks = np.tile(kept_whole, (len(random), 1, rows, columns))
         masks[:, free] = random
         upsampling = nearest_upsampling(*self.space.shape[1:], (rows, columns))
-        gains = []
-        for part in np.array_split(masks, max(1, len(masks) // 16)):
-            gains.append(self.objective(self.scorer.score(part, upsampling)))
-            progress(len(part))
+        gains = self.objective(self.scorer.score(masks, upsampling, progress=progress))
         fitted = cells.copy()
-        fitted[free] = kernel_ridge(random, np.concatenate(gains), free.astype(np.float64))
+        fitted[free] = kernel_ridge(random, gains, free.astype(np.float64))
         return fitted
 
     def _gain(self, counts: Ints, progress: Progress) -> Gain:
@@ -126,9 +123,7 @@ class FiniteDifferenceFitter:
                 start, end = TEMPERATURES
                 temperature = start * (end / start) ** done
                 masks = soft_top(self.space.upsampling(cells), counts, temperature)
-            scores = self.scorer.score(masks)
-            progress(len(cells))
-            return self.objective(scores) - loss
+            return self.objective(self.scorer.score(masks, progress=progress)) - loss
 
         return gain
 

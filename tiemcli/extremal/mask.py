@@ -1,14 +1,12 @@
 """Smooth masks of exact area, and what fits them."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from tiemcli.kernels.area import hard_top, pixel_counts
 from tiemcli.kernels.arrays import Doubles, Floats, Ints
 from tiemcli.kernels.upsample import Upsampling, gaussian_upsampling
-
-Progress = Callable[[int], None]
+from tiemcli.scorers import Progress
 
 # The Gaussian of a cell, in cells: σ ≈ H/20 where they measure H/16.
 GAUSSIAN_CELLS = 0.8

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tiemcli.extremal.mask import Fit, Fitter, Progress
+from tiemcli.extremal.mask import Fit, Fitter
 from tiemcli.kernels.area import frame_areas
 from tiemcli.kernels.arrays import Doubles
-from tiemcli.scorers import Scorer
+from tiemcli.scorers import Progress, Scorer, unheard
 
 # Tried from the largest down when a score is asked for and no areas are given.
 AREA_LADDER = (0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.02, 0.01)
@@ -40,7 +40,7 @@ def fit_areas(
     enough: Callable[[float], bool],
     *,
     stop_when_too_small: bool = False,
-    progress: Progress = lambda done: None,
+    progress: Progress = unheard,
 ) -> tuple[ExtremalMask, ...]:
     """A mask an area, in ascending order of area.
 

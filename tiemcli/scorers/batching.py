@@ -7,6 +7,7 @@ import numpy as np
 
 from tiemcli.kernels.arrays import Doubles
 from tiemcli.memory import available_memory, resident_memory
+from tiemcli.scorers import Progress, unheard
 from tiemcli.scorers.session import is_out_of_memory
 
 LARGEST_BATCH = 64
@@ -29,10 +30,12 @@ class Batching:
         self._runs = 0
         self._held_at_start = resident_memory()
 
-    def map(self, count: int, run: Callable[[slice], Doubles]) -> Doubles:
+    def map(
+        self, count: int, run: Callable[[slice], Doubles], progress: Progress = unheard
+    ) -> Doubles:
         """`run` over consecutive slices of `count` items, joined: (count,) or (count, K) float64.
 
-        A batch that does not fit in memory is halved; a single clip that does not raises.
+        progress: told of each batch. A batch that does not fit in memory is halved; a single clip that does not raises.
         """
         parts, start = [], 0
         while start < count:
@@ -46,6 +49,7 @@ class Batching:
                 self.size, self._settled = self.size // 2, True
                 continue
             self._learn(batch.stop - batch.start, time.perf_counter() - began)
+            progress(batch.stop - start)
             start = batch.stop
         return np.concatenate(parts)
 

@@ -5,8 +5,9 @@ import onnxruntime as ort
 
 from tiemcli.errors import ClipError, DeviceError, first_line
 from tiemcli.kernels import fuse
-from tiemcli.kernels.arrays import Doubles, Floats
+from tiemcli.kernels.arrays import Doubles, Floats, Ints
 from tiemcli.kernels.upsample import Upsampling
+from tiemcli.scorers import Progress, unheard
 from tiemcli.scorers.batching import Batching
 from tiemcli.scorers.session import is_out_of_memory
 
@@ -36,6 +37,7 @@ class FusedScorer:
         _, frames, height, width = clip.shape
         self.shape = frames, height, width
         self.forwards = 0
+        self.combining = 1.0
         self._session, self._batching, self._copies = session, batching, copies
         device = device_of(session)
         resident = {
@@ -48,21 +50,43 @@ class FusedScorer:
             for name, array in resident.items()
         }
 
-    def score(self, keep: Floats, upsampling: Upsampling | None = None) -> Doubles:
+    @property
+    def computed(self) -> float:
+        return float(self.forwards)
+
+    def score(
+        self,
+        keep: Floats,
+        upsampling: Upsampling | None = None,
+        choice: Ints | None = None,
+        progress: Progress = unheard,
+    ) -> Doubles:
         """Φ under each of N keep-masks, as `Scorer.score` says: (N,) float64."""
-        return self._run(keep, upsampling, fuse.SCORE)
+        return self._run(keep, upsampling, choice, progress, fuse.SCORE)
 
     def outputs(self, keep: Floats) -> Doubles:
         """Every output, softmaxed if the network gives logits, under N masks: (N, K) float64."""
-        return self._run(keep, None, fuse.OUTPUTS)
+        return self._run(keep, None, None, unheard, fuse.OUTPUTS)
 
-    def _run(self, keep: Floats, upsampling: Upsampling | None, wanted: str) -> Doubles:
+    def _run(
+        self,
+        keep: Floats,
+        upsampling: Upsampling | None,
+        choice: Ints | None,
+        progress: Progress,
+        wanted: str,
+    ) -> Doubles:
         masks = keep[:, :, None, None] if keep.ndim == 2 else keep
-        self.forwards += len(masks)
+        frames = np.arange(self.shape[0])
+
+        def forward(part: slice) -> Doubles:
+            chosen = masks[part] if choice is None else masks[choice[part], frames]
+            return self._forward(chosen, upsampling, wanted)
+
+        count = len(masks if choice is None else choice)
+        self.forwards += count
         try:
-            scores = self._batching.map(
-                len(masks), lambda part: self._forward(masks[part], upsampling, wanted)
-            )
+            scores = self._batching.map(count, forward, progress)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
