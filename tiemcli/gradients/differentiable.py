@@ -17,6 +17,7 @@ class Differentiable:
     """
 
     def __init__(self, model: onnx.ModelProto, device: str = "cpu") -> None:
+        self.device = device
         self._graph = load(model, device)
         self.input_names = self._graph.inputs
         self.output_names = self._graph.outputs

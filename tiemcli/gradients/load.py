@@ -9,6 +9,7 @@ import onnx.inliner
 import torch
 
 import tiemcli.gradients.operators  # noqa: F401 (fills the table)
+from tiemcli.gradients.convolutions import with_channels_last, with_normalisations_folded
 from tiemcli.gradients.graph import Graph, Node, OperatorError
 from tiemcli.gradients.registry import OPERATORS, Unsupported
 from tiemcli.gradients.tensors import has_dtype, to_torch
@@ -34,7 +35,8 @@ def load(model: onnx.ModelProto, device: str) -> Graph:
         before, missing = missing, _missing(model)
         if before & missing:
             raise Unsupported(f"{domain}::{name}" if domain else name for domain, name in missing)
-    return _build(model.graph, _opsets(model), known={}).on(device)
+    graph = with_normalisations_folded(_build(model.graph, _opsets(model), known={}))
+    return (with_channels_last(graph) if device == "cpu" else graph).on(device)
 
 
 def _input_types(graph: onnx.GraphProto) -> Iterator[int]:

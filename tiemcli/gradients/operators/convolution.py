@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -49,14 +50,28 @@ def padded(x: Tensor, before: Sequence[int], after: Sequence[int], value: float 
 
 @register("Conv")
 def convolve(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """With channels last, a kernel of one frame or of one pixel convolves in two dimensions.
+
+    The axes then fold without a copy, and torch's small three-dimensional convolutions are slow.
+    """
     x, weight, bias = together(x, weight, bias)
     rank = weight.ndim - 2
     strides, dilations = node.attr("strides", [1] * rank), node.attr("dilations", [1] * rank)
     before, after = padding(node, x.shape[2:], weight.shape[2:], strides, dilations)
     if before != after:
         x, before = padded(x, before, after), [0] * rank
-    function = _CONVOLVE[rank - 1]
-    return function(x, weight, bias, strides, before, dilations, node.attr("group", 1))
+    group = node.attr("group", 1)
+    if rank == 3 and x.is_contiguous(memory_format=torch.channels_last_3d):
+        if weight.shape[2] == strides[0] == 1 and before[0] == 0:
+            frames = x.transpose(1, 2)
+            flat = weight.squeeze(2), bias, strides[1:], before[1:], dilations[1:], group
+            maps = F.conv2d(frames.flatten(0, 1), *flat)
+            return maps.reshape(*frames.shape[:2], *maps.shape[1:]).transpose(1, 2)
+        if weight.shape[3:] == (1, 1) and strides[1:] == [1, 1] and before[1:] == [0, 0]:
+            steps = (strides[0], 1), (before[0], 0), (dilations[0], 1)
+            maps = F.conv2d(x.flatten(3), weight.squeeze(4), bias, *steps, group)
+            return maps.reshape(*maps.shape[:3], *x.shape[3:])
+    return _CONVOLVE[rank - 1](x, weight, bias, strides, before, dilations, group)
 
 
 @register("ConvTranspose")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import reduce
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -156,7 +157,34 @@ def clip(
 ) -> Tensor:
     low = node.attributes.get("min") if lowest is None else lowest.item()
     high = node.attributes.get("max") if highest is None else highest.item()
-    return x if low is None and high is None else torch.clamp(x, low, high)
+    if low is None and high is None:
+        return x
+    if low is None or high is None or not x.is_floating_point():
+        return torch.clamp(x, low, high)
+    clipped: Tensor = _Clipping.apply(x, float(low), float(high))
+    return clipped
+
+
+class _Clipping(torch.autograd.Function):
+    """`torch.clamp`, whose own gradient takes several passes.
+
+    The gradient passes at the bounds too: black and white pixels lie on them.
+    """
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, low: float, high: float) -> Tensor:
+        context.save_for_backward(x)
+        context.bounds = (
+            float(np.nextafter(np.float32(low), np.float32(-np.inf))),
+            float(np.nextafter(np.float32(high), np.float32(np.inf))),
+        )
+        return x.clamp(low, high)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Any) -> Any:
+        (x,) = context.saved_tensors
+        inside = torch.ops.aten.hardtanh_backward(gradients[0], x, *context.bounds)
+        return inside, None, None
 
 
 def _to_known_type(node: Node) -> bool:
