@@ -71,8 +71,9 @@ class Preprocessing:
         return self._normalised(np.zeros_like(clip))
 
     def _normalised(self, pixels: Floats) -> Floats:
-        mean, std = (
-            np.array(values, dtype=np.float64)[:, None, None, None]
-            for values in (self.mean, self.std)
-        )
-        return ((pixels * self.scale - mean) / std).astype(np.float32)
+        normalised = np.empty_like(pixels)
+        # A channel at a time, for what stands between is in double precision.
+        for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
+            centred = pixels[channel] * self.scale - np.float64(mean)
+            normalised[channel] = centred / np.float64(std)
+        return normalised

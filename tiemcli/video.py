@@ -25,6 +25,8 @@ from tiemcli.kernels.arrays import Bytes, Doubles, Ints
 _REORDER = 16
 _RATES = (Fraction(1, 1000), Fraction(1000))  # outside of it a declared rate is a broken header
 _RATE = Fraction(25)  # of a lone frame that declares none
+# Each of the threads that decode, of which FFmpeg starts up to 16, holds frames of its own.
+_THREADS, _PIXELS = 16, 7e7
 _UNSPECIFIED, _RESERVED = 2, 3  # colour matrices of ITU-T H.273
 _TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 _HINTS = {
@@ -111,7 +113,7 @@ def scan(path: Path) -> Timeline:
 
 
 def iterate(timeline: Timeline) -> Iterator[Bytes]:
-    """Yield every frame that `scan` counted, one at a time: (height, width, 3) uint8, RGB.
+    """Every frame that `scan` counted, one at a time: (height, width, 3) uint8, RGB.
 
     YUV becomes RGB by the matrix and range that the frame declares, BT.601 limited where it
     declares none, as FFmpeg does. Transparency is composited over black, except for the alpha
@@ -119,9 +121,8 @@ def iterate(timeline: Timeline) -> Iterator[Bytes]:
     size than the first is resized to it.
     Raises ClipError if the file has fewer frames than it had when it was scanned.
     """
-    convert = _converter(timeline)
-    for frame in _decoded(timeline, timeline.frames):
-        yield convert(frame)
+    # A loop's variable would hold each frame until the next one is there.
+    return map(_converter(timeline), _decoded(timeline, timeline.frames))
 
 
 def read(timeline: Timeline, indices: Sequence[int], fit: Callable[[Bytes], Bytes]) -> list[Bytes]:
@@ -168,6 +169,9 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
                 f"{path}: its codec is unknown to FFmpeg", "convert it to H.264 in another program"
             )
         stream.thread_type = "AUTO"
+        most = int(_PIXELS / max(stream.width * stream.height, 1))
+        if most < _THREADS:
+            stream.codec_context.thread_count = max(most, 1)
         yield container, stream
 
 

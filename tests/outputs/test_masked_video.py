@@ -14,8 +14,9 @@ import pytest
 from tiemcli.errors import ClipError, OutputError
 from tiemcli.outputs import masked_video
 from tiemcli.outputs.atomic import replacing
+from tiemcli.outputs.masked_video import record as encode
 from tiemcli.outputs.masked_video import write
-from tiemcli.outputs.painting import LINE
+from tiemcli.outputs.painting import LINE, mix
 from tiemcli.video import Timeline, iterate, scan
 
 STYLES = ["mask", "overlay", "heat", "side-by-side"]
@@ -116,6 +117,27 @@ def test_mask_keeps_the_kept_and_darkens_the_rest(tmp_path: Path) -> None:
     np.testing.assert_allclose(frames[:, :, 38:60], 0.15 * GRAY, atol=4)
     across = frames[2, 32, 26:38].mean(-1)
     assert (np.diff(across) <= 2).all(), "the edge goes from light to dark without a ring"
+
+
+def test_a_blend_is_the_weighted_mean_of_every_pixel() -> None:
+    """Of a frame too large to be blended at once too, and outside of what is kept as it was."""
+    random = np.random.default_rng(0)
+    under, over = random.integers(0, 256, (2, 1200, 1000, 3), np.uint8)
+    share = random.integers(0, 256, (1200, 1000), np.uint8)
+    share[:30], share[:, 900:] = 0, 0
+    weight = share[..., None] / 255
+    expected = over * weight + under * (1 - weight)
+    np.testing.assert_allclose(mix(under.copy(), over, share), expected, atol=1)
+
+
+def test_images_are_encoded_as_they_come(tmp_path: Path) -> None:
+    """One for each frame of the clip, at its time."""
+    source = record(tmp_path / "a.mov", (32, 32), (0, 1, 5))
+    images = [np.full((32, 32, 3), level, np.uint8) for level in (200, 100, 30)]
+    encode(tmp_path / "out.mp4", source, iter(images))
+    np.testing.assert_allclose(scan(tmp_path / "out.mp4").timestamps, source.timestamps, atol=1e-9)
+    levels = frames_of(tmp_path / "out.mp4")[:, 16, 16]
+    np.testing.assert_allclose(levels.mean(-1), (200, 100, 30), atol=4)
 
 
 def test_the_mask_is_linear_between_sampled_frames_and_held_outside(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from av.filter import Graph
 
 from tiemcli.explain import Explanation
 from tiemcli.kernels.arrays import Bytes, Doubles
-from tiemcli.outputs.painting import between, contour, means, paint_mask
+from tiemcli.outputs.painting import between, contour, paint_mask, refined
 from tiemcli.outputs.small_frame import SmallFrame, small_frame
 from tiemcli.video import iterate
 
@@ -84,7 +84,7 @@ def thinned(timestamps: Doubles) -> list[int]:
 def _painted(explanation: Explanation, size: SmallFrame, chosen: list[int]) -> Iterator[Bytes]:
     timeline, sampled = explanation.source.timeline, explanation.source.sampled
     seen, slots = np.unique(np.asarray(sampled), return_inverse=True)
-    masks = means(np.stack([contour(mask) for mask in explanation.shown.fit.hard]), slots)
+    masks = refined(explanation.shown.fit.hard, slots, contour)
     times, wanted = timeline.timestamps[seen], set(chosen)
     before: Bytes | None = None
     for index, frame in enumerate(iterate(timeline)):

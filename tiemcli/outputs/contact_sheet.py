@@ -9,7 +9,7 @@ from tiemcli import video
 from tiemcli.explain import Explanation
 from tiemcli.kernels.arrays import Bytes
 from tiemcli.outputs.lettering import font, shortened
-from tiemcli.outputs.painting import contour, paint_mask, paint_overlay
+from tiemcli.outputs.painting import contour, paint_mask, paint_overlay, refined
 from tiemcli.outputs.small_frame import SmallFrame, aspect, small_frame
 from tiemcli.wording import HIDDEN, score_text
 
@@ -81,7 +81,7 @@ def columns_for(count: int, aspect: float) -> int:
 
 
 def _painted(tile: SmallFrame, frame: Bytes, keep: np.ndarray) -> tuple[Bytes, Bytes, Bytes]:
-    shape = contour(keep)
+    (shape,) = refined(keep[None], np.zeros(1, int), contour)
     return frame, tile.paint(frame, shape, paint_mask), tile.paint(frame, shape, paint_overlay)
 
 

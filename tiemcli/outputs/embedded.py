@@ -15,7 +15,7 @@ from tiemcli.errors import OutputError
 from tiemcli.kernels.arrays import Bytes, Floats
 from tiemcli.outputs import masked_video
 from tiemcli.outputs.painting import View
-from tiemcli.video import Timeline, read
+from tiemcli.video import Timeline, iterate, read
 
 _SIDE = 640  # pixels, of a film's longer side
 _PIXELS = 6e8  # in all frames of a film: some 6 MB of H.264, however long the clip
@@ -42,11 +42,10 @@ def scaled(timeline: Timeline, side: int = _SIDE, pixels: float = _PIXELS) -> Ti
 
 def film(timeline: Timeline) -> str:
     """The clip at the timeline's size as H.264 in MP4, which every browser plays: a data URI."""
-    everything = np.ones((1, 1, 1), np.float32)
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "film.mp4"
-            masked_video.write(path, timeline, [0], everything)
+            masked_video.record(path, timeline, iterate(timeline))
             return _uri("video/mp4", path.read_bytes())
     except OSError as error:
         raise OutputError(

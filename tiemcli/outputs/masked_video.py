@@ -1,6 +1,6 @@
 """The kept region, shown on the source video at its own size, rate and length."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -24,12 +24,16 @@ from tiemcli.outputs.painting import (
     means,
     mix,
     placed,
+    refined,
 )
 from tiemcli.settings import Style
 from tiemcli.video import Timeline, iterate
 
 _BT709 = 1  # as matrix, primaries and transfer in ITU-T H.273
 _LIMITED = 1
+# x264 holds frames for each of its threads and to look ahead, which gains little and at 8K takes GB.
+_THREADS = 4
+_LARGE = 1e7  # pixels of a frame from which on it looks at one at a time
 
 
 def write(
@@ -63,7 +67,7 @@ def write(
     seen, slots = np.unique(np.asarray(sampled), return_inverse=True)
     times = timeline.timestamps[seen]
     refine = diffuse if style == "heat" else contour
-    masks = means(np.stack([refine(mask) for mask in keep]), slots)
+    masks = refined(keep, slots, refine)
     view = view or (0, 0, timeline.width, timeline.height)
     paint = STYLES[style]
     strip = None
@@ -72,13 +76,22 @@ def write(
         levels = means(importance, slots)
         strip = _Strip(levels, times, timeline.timestamps, (timeline.height, width))
 
+    def painted(frame: Bytes, time: float) -> Bytes:
+        keep = placed(between(masks, times, time), view, (timeline.height, timeline.width))
+        image = paint(frame, keep)
+        if strip is not None:
+            strip.draw(image, time)
+        return image
+
+    record(path, timeline, map(painted, iterate(timeline), timeline.timestamps))
+
+
+def record(path: Path, timeline: Timeline, images: Iterable[Bytes]) -> None:
+    """Write images, one for each of the timeline's frames, as `write` does: (H, W, 3) uint8 RGB."""
     with replacing(path) as part, _encoding(part, timeline) as encoder:
-        for index, frame in enumerate(iterate(timeline)):
-            small = between(masks, times, timeline.timestamps[index])
-            image = paint(frame, placed(small, view, (timeline.height, timeline.width)))
-            if strip is not None:
-                strip.draw(image, timeline.timestamps[index])
-            encoder.add(image, index)
+        for image in images:
+            encoder.add(image)
+            del image  # before the next one is made, which at 8K takes as much again
 
 
 class _Strip:
@@ -129,7 +142,7 @@ class _Encoder:
 
     def __init__(self, path: Path, timeline: Timeline) -> None:
         ticks = timeline.timestamps / float(timeline.time_base)
-        self._stamps = np.rint(ticks).astype(np.int64).tolist()
+        self._stamps = iter(np.rint(ticks).astype(np.int64).tolist())
         self._timeline = timeline
         self._scaler = VideoReformatter()
         options = {"movflags": "+faststart"}
@@ -138,6 +151,7 @@ class _Encoder:
             "libx264", rate=timeline.fps, options={"preset": "veryfast", "crf": "20"}
         )
         context = self._stream.codec_context
+        context.thread_count = _THREADS
         context.time_base = timeline.time_base
         context.pix_fmt = "yuv420p"
         context.color_range = _LIMITED
@@ -158,21 +172,23 @@ class _Encoder:
             if error is None:
                 self._container.mux(self._stream.encode(None))
 
-    def add(self, image: Bytes, index: int) -> None:
-        """Encode the source's frame `index` as `image`: (H, W, 3) uint8, RGB."""
+    def add(self, image: Bytes) -> None:
+        """Encode the source's next frame as `image`: (H, W, 3) uint8, RGB."""
         height, width = image.shape[:2]
         if height % 2 or width % 2:
             image = cv2.copyMakeBorder(  # type: ignore[assignment]
                 image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE
             )
-        if index == 0:
+        if not self._stream.codec_context.is_open:
             self._stream.height, self._stream.width = image.shape[:2]
+            if image.shape[0] * image.shape[1] > _LARGE:
+                self._stream.codec_context.options |= {"tune": "zerolatency"}
         frame = self._scaler.reformat(
-            av.VideoFrame.from_ndarray(image, "rgb24"),
+            av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(image), "rgb24"),
             format="yuv420p",
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,
         )
-        frame.pts = self._stamps[index]
+        frame.pts = next(self._stamps)
         frame.time_base = self._timeline.time_base
         self._container.mux(self._stream.encode(frame))

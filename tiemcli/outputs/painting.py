@@ -1,6 +1,6 @@
 """Painting what was kept over a frame: masks made fit to be seen, and the styles."""
 
-from typing import TypeVar
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -10,18 +10,29 @@ from tiemcli.kernels.arrays import Bytes, Doubles, Floats, Ints
 
 View = tuple[int, int, int, int]
 Colour = tuple[int, int, int]
-Values = TypeVar("Values", Floats, Doubles)
 
 LINE = (255, 190, 50)
 _DIM = 0.15  # of the light is left where nothing is kept
 _TINT = 0.18
+_BAND = 2**20  # pixels that are blended at once
 _SHADE = 0.8  # of the light is left outside of an outline
 
 
-def means(values: Values, slots: Ints) -> Values:
-    """The mean of `values` (T, …) over the places that hold the same frame: (seen, …)."""
-    means = [values[slots == slot].mean(axis=0) for slot in range(int(slots.max()) + 1)]
-    return np.asarray(means, values.dtype)
+def means(values: Doubles, slots: Ints) -> Doubles:
+    """The mean of `values` (T,) over the places that hold the same frame: (seen,)."""
+    return np.array([values[slots == slot].mean() for slot in range(int(slots.max()) + 1)])
+
+
+def refined(keep: Floats, slots: Ints, refine: Callable[[Floats], Floats]) -> Bytes:
+    """Masks (T, h, w) as they are shown, one for each frame: (seen, H, W) uint8, 255 keeps.
+
+    refine: `contour` or `diffuse`. slots: (T,) the frame that each is of; several share their mean.
+    """
+    shown = []
+    for slot in range(int(slots.max()) + 1):
+        mean = np.mean([refine(mask) for mask in keep[slots == slot]], axis=0)
+        shown.append(np.rint(mean * 255).astype(np.uint8))
+    return np.stack(shown)
 
 
 def contour(mask: Floats) -> Floats:
@@ -38,23 +49,22 @@ def diffuse(mask: Floats) -> Floats:
     return cv2.GaussianBlur(mask, (0, 0), sigma)  # type: ignore[return-value]
 
 
-def between(masks: Floats, times: Doubles, time: float) -> Floats:
-    """The mask at `time`: (h, w), linear between the sampled `times`, held outside of them."""
+def between(masks: Bytes, times: Doubles, time: float) -> Bytes:
+    """The mask at `time`: (H, W), linear between the sampled `times`, held outside of them."""
     position = float(np.interp(time, times, np.arange(len(times))))
     before = int(position)
     after = min(before + 1, len(masks) - 1)
-    share = np.float32(position - before)
-    mask: Floats = masks[before] * (1 - share) + masks[after] * share
+    share = position - before
+    mask: Bytes = cv2.addWeighted(masks[before], 1 - share, masks[after], share, 0)
     return mask
 
 
-def placed(keep: Floats, view: View, shape: tuple[int, int]) -> Bytes:
-    """`keep` over its view of the source frame: (height, width) uint8, 255 where all is kept."""
+def placed(keep: Bytes, view: View, shape: tuple[int, int]) -> Bytes:
+    """`keep` (H, W) over its view of the source frame: (height, width), 255 where all is kept."""
     left, top, width, height = view
     # Cubic, because linear interpolation of a coarse grid shows as facets; it saturates at 0, 255.
     method = cv2.INTER_AREA if width < keep.shape[1] else cv2.INTER_CUBIC
-    levels = np.rint(keep * 255).astype(np.uint8)
-    patch: Bytes = cv2.resize(levels, (width, height), interpolation=method)  # type: ignore[assignment]
+    patch: Bytes = cv2.resize(keep, (width, height), interpolation=method)  # type: ignore[assignment]
     if (left, top, height, width) == (0, 0, *shape):
         return patch
     full = np.zeros(shape, np.uint8)
@@ -67,14 +77,22 @@ def placed(keep: Floats, view: View, shape: tuple[int, int]) -> Bytes:
 
 
 def mix(under: MatLike, over: MatLike | Colour, share: MatLike) -> Bytes:
-    """`over`, an image or a colour, on `under` (H, W, 3); `share` (H, W): 255 hides `under`."""
+    """Paint `over`, an image or a colour, on `under` (H, W, 3) in place, and return it.
+
+    share: (H, W) uint8; 255 hides `under`.
+    """
+    image: Bytes = under  # type: ignore[assignment]
     left, top, width, height = cv2.boundingRect(share)
-    image: Bytes = under.copy()  # type: ignore[assignment]
-    if width:  # blending is the slowest step, and what is kept is mostly small
-        box = slice(top, top + height), slice(left, left + width)
-        weight = share[box].astype(np.float32)
-        upper = np.ascontiguousarray(np.broadcast_to(np.asarray(over, np.uint8), under.shape)[box])
-        image[box] = cv2.blendLinear(upper, under[box], weight, 255 - weight)
+    upper = np.broadcast_to(np.asarray(over, np.uint8), image.shape)
+    columns = slice(left, left + width)
+    # Of what is kept alone, which is mostly small, and in bands, for weights take more than pixels.
+    step = max(_BAND // max(width, 1), 1)
+    for first in range(top, top + height, step):
+        band = slice(first, min(first + step, top + height)), columns
+        weight = share[band].astype(np.float32)
+        image[band] = cv2.blendLinear(
+            np.ascontiguousarray(upper[band]), image[band], weight, 255 - weight
+        )
     return image
 
 
@@ -105,7 +123,7 @@ def paint_overlay(frame: Bytes, keep: Bytes) -> Bytes:
 
 def paint_heat(frame: Bytes, keep: Bytes) -> Bytes:
     colours = cv2.cvtColor(cv2.applyColorMap(keep, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
-    return cv2.addWeighted(_gray(frame), 0.45, colours, 0.55, 0)  # type: ignore[return-value]
+    return cv2.addWeighted(_gray(frame), 0.45, colours, 0.55, 0, colours)  # type: ignore[return-value]
 
 
 def paint_side_by_side(frame: Bytes, keep: Bytes) -> Bytes:

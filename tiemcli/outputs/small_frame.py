@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import cv2
 
-from tiemcli.kernels.arrays import Bytes, Floats
+from tiemcli.kernels.arrays import Bytes
 from tiemcli.outputs.painting import View, placed
 from tiemcli.video import Timeline
 
@@ -29,8 +29,8 @@ class SmallFrame:
         method = cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
         return cv2.resize(frame, (self.width, self.height), interpolation=method)  # type: ignore[return-value]
 
-    def paint(self, frame: Bytes, keep: Floats, paint: Paint) -> Bytes:
-        """A fitted frame with a contour of `keep` (h, w) painted on it by a style's function."""
+    def paint(self, frame: Bytes, keep: Bytes, paint: Paint) -> Bytes:
+        """A fitted frame with a refined mask `keep` (h, w), 255 where it keeps, painted on it by a style's function."""
         return paint(frame, placed(keep, self.view, (self.height, self.width)))
 
 
