@@ -4,6 +4,7 @@ Only masks cross to the device; the clip and its base stay there. The nodes are 
 network's own opset, in front of and behind the network's own graph, which is not otherwise touched.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from tiemcli.kernels.layout import axis_order, network_shape
+from tiemcli.kernels.layout import CANONICAL, axis_order, network_shape
 
 OutputKind = Literal["logits", "probabilities", "value"]
 # Of several rows of answers, the mean, the largest of each class, or the row of an index.
@@ -64,46 +65,61 @@ def fuse(model: onnx.ModelProto, port: Port) -> onnx.ModelProto:
     opset = opset_of(model)
     if opset < OLDEST_OPSET:
         raise ValueError(f"the network is written in ONNX opset {opset}, older than {OLDEST_OPSET}")
+    front, back = Nodes("front", opset), Nodes("back", opset)
+    perturb(front, port)
+    read(back, port)
+    target = helper.make_tensor_value_info(TARGET, onnx.TensorProto.INT64, [1])
     fused = onnx.ModelProto()
     fused.CopyFrom(model)
-    # Before version 4 every weight had to be an input of the graph as well.
-    fused.ir_version = max(fused.ir_version, 4)
-    graph = fused.graph
-    front, back = _Nodes("front", opset), _Nodes("back", opset)
-    _perturb(front, port)
-    _read(back, port)
-    own = list(graph.node)
-    del graph.node[:]
-    graph.node.extend([*front.nodes, *own, *back.nodes])
-    graph.initializer.extend([*front.constants, *back.constants])
-    # Shapes noted for the network's own, possibly fixed, batch would contradict the free one.
-    del graph.value_info[:], graph.input[:], graph.output[:]
-    graph.input.extend(_inputs(port))
-    graph.output.extend(
-        [
-            helper.make_tensor_value_info(OUTPUTS, onnx.TensorProto.FLOAT, ["N", "K"]),
-            helper.make_tensor_value_info(SCORE, onnx.TensorProto.FLOAT, ["N"]),
-        ]
-    )
+    enclose(fused, front, back, [*mask_inputs(port), target], answer_outputs())
     return fused
 
 
-def _inputs(port: Port) -> list[onnx.ValueInfoProto]:
-    real, c, t = onnx.TensorProto.FLOAT, port.sizes["C"], port.sizes["T"]
-    h, w = port.sizes["H"], port.sizes["W"]
+def enclose(
+    model: onnx.ModelProto,
+    front: "Nodes",
+    back: "Nodes",
+    inputs: Iterable[onnx.ValueInfoProto],
+    outputs: Iterable[onnx.ValueInfoProto],
+) -> None:
+    """Put nodes in front of a model's own and behind them; these are its inputs and outputs then."""
+    graph = model.graph
+    # Before version 4 every weight had to be an input of the graph as well.
+    model.ir_version = max(model.ir_version, 4)
+    own = list(graph.node)
+    # Shapes noted for the network's own, possibly fixed, batch would contradict the free one.
+    del graph.node[:], graph.value_info[:], graph.input[:], graph.output[:]
+    graph.node.extend([*front.nodes, *own, *back.nodes])
+    graph.initializer.extend([*front.constants, *back.constants])
+    graph.input.extend(inputs)
+    graph.output.extend(outputs)
+
+
+def answer_outputs() -> list[onnx.ValueInfoProto]:
+    """What `read` answers."""
+    real = onnx.TensorProto.FLOAT
+    return [
+        helper.make_tensor_value_info(OUTPUTS, real, ["N", "K"]),
+        helper.make_tensor_value_info(SCORE, real, ["N"]),
+    ]
+
+
+def mask_inputs(port: Port, axes: str = CANONICAL) -> list[onnx.ValueInfoProto]:
+    """What `perturb` reads; axes: of delta and base."""
+    real, t = onnx.TensorProto.FLOAT, port.sizes["T"]
+    frames = [({"N": 1} | port.sizes)[axis] for axis in axes]
     shapes = {
         GRID: ["grids", t, "h", "w"],
         ROWS: ["pixel_rows", "h"],
         COLUMNS: ["w", "pixel_columns"],
         DENSE: ["masks", t, "dense_rows", "dense_columns"],
-        DELTA: [1, c, t, h, w],
-        BASE: [1, c, t, h, w],
+        DELTA: frames,
+        BASE: frames,
     }
-    inputs = [helper.make_tensor_value_info(name, real, shape) for name, shape in shapes.items()]
-    return [*inputs, helper.make_tensor_value_info(TARGET, onnx.TensorProto.INT64, [1])]
+    return [helper.make_tensor_value_info(name, real, shape) for name, shape in shapes.items()]
 
 
-class _Nodes:
+class Nodes:
     """Nodes and constants under construction for one opset; `place` keeps their names apart."""
 
     def __init__(self, place: str, opset: int) -> None:
@@ -127,6 +143,11 @@ class _Nodes:
             return self.add("Unsqueeze", value, axes=[axis])
         return self.add("Unsqueeze", value, self.constant([axis]))
 
+    def transpose(self, value: str, order: Sequence[int]) -> str:
+        if list(order) == list(range(len(order))):
+            return value
+        return self.add("Transpose", value, perm=list(order))
+
     def reshape(self, value: str, shape: list[int], output: str = "") -> str:
         return self.add("Reshape", value, self.constant(shape), output=output)
 
@@ -142,14 +163,17 @@ class _Nodes:
         return self.add("Clip", value, *bounds)
 
 
-def _perturb(nodes: _Nodes, port: Port) -> None:
-    """keep = rows @ grid @ columns + dense; x = base + keep·delta; then the network's own form."""
+def perturb(
+    nodes: Nodes, port: Port, delta: str = DELTA, base: str = BASE, axes: str = CANONICAL
+) -> None:
+    """keep = rows @ grid @ columns + dense; x = base + keep·delta; then the network's own form.
+
+    axes: of delta and base, which may have an N of 1.
+    """
     upsampled = nodes.add("MatMul", ROWS, nodes.add("MatMul", GRID, COLUMNS))
-    keep = nodes.unsqueeze(nodes.add("Add", upsampled, DENSE), 1)
-    x = nodes.add("Add", BASE, nodes.add("Mul", keep, DELTA))
-    order = axis_order(port.layout)
-    if order != tuple(range(len(order))):
-        x = nodes.add("Transpose", x, perm=list(order))
+    keep = nodes.unsqueeze(nodes.add("Add", upsampled, DENSE), axes.index("C"))
+    x = nodes.add("Add", base, nodes.add("Mul", keep, delta))
+    x = nodes.transpose(x, [axes.index(CANONICAL[axis]) for axis in axis_order(port.layout)])
     if port.element_type == onnx.TensorProto.UINT8:
         # Half-kept pixels are whole numbers in such a network's own world.
         x = nodes.add("Floor", nodes.add("Add", x, nodes.constant(0.5, np.float32)))
@@ -160,7 +184,7 @@ def _perturb(nodes: _Nodes, port: Port) -> None:
     nodes.reshape(x, shape, output=port.input)
 
 
-def _read(nodes: _Nodes, port: Port) -> None:
+def read(nodes: Nodes, port: Port) -> None:
     """The network's output as (N, K) float32, softmaxed if it is logits, and the target's column."""
     answer = nodes.add("Cast", port.output, to=onnx.TensorProto.FLOAT)
     if port.rows > 1:

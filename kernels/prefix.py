@@ -55,12 +55,13 @@ class Axes:
 @dataclass(frozen=True)
 class Cut:
     """A tensor from which all that follows knows the frames. shape: as probed. frame_bytes: of one
-    frame's slice."""
+    frame's slice. element_type: an onnx.TensorProto number."""
 
     name: str
     axes: Axes
     shape: tuple[int, ...]
     frame_bytes: int
+    element_type: int
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,8 @@ def _verify(
         numbers = alike.astype(np.float64)
         gap = np.abs(numbers - place.first(numbers)).max()
         uniform &= bool(gap <= SAME * np.abs(numbers).max())
-        cuts.append(Cut(name, place, first.shape, first.nbytes // math.prod(count)))
+        kind = helper.np_dtype_to_tensor_dtype(first.dtype)
+        cuts.append(Cut(name, place, first.shape, first.nbytes // math.prod(count), kind))
     return cuts, uniform
 
 
@@ -242,7 +244,7 @@ def _sum_squares(model: onnx.ModelProto, name: str, axes: Axes, rank: int, outpu
     """Have the model answer the sums of a value's squares over all axes but those of the frames."""
     over = [axis for axis in range(rank) if axis not in (axes.frame, axes.clip)]
     graph, exact = model.graph, f"{output}.exact"
-    graph.node.append(helper.make_node("Cast", [name], [exact], to=TensorProto.DOUBLE))
+    graph.node.append(helper.make_node("Cast", [name], [exact], to=TensorProto.FLOAT))
     if not over:
         graph.node.append(helper.make_node("Identity", [exact], [output]))
     elif opset_of(model) < 18:

@@ -123,9 +123,10 @@ def test_the_cost_is_what_an_explanation_takes(
     assert cost.windows == T * (T + 1) // 2
     assert cost.gradient.works
     assert cost.autograd is not None
-    real = explain(sample / "clip.mp4", network, replace(settings, backend="autograd"))
+    source = read_clip(sample / "clip.mp4", network.model, settings)
+    real = explain(source, network, replace(settings, backend="autograd"))
     assert (cost.autograd.forwards, cost.autograd.backwards) == (real.forwards, real.backwards)
-    real = explain(sample / "clip.mp4", network, replace(settings, backend="finite-difference"))
+    real = explain(source, network, replace(settings, backend="finite-difference"))
     # The search leaves over what does not make a generation.
     assert 0 <= cost.queries.forwards - real.forwards < 16
     assert cost.queries.backwards == 0

@@ -48,6 +48,7 @@ def test_json_is_one_document(
         "labels_from",
         "multiply_adds",
         "prefix",
+        "reuse",
         "batch",
         "cost",
         "providers",
@@ -67,14 +68,14 @@ def test_the_table_has_a_line_for_everything(
     lines = capsys.readouterr().out.splitlines()
     assert [line[:10].strip() for line in lines] == [
         *("network", "input", "layout", "frames", "output", "labels", "operators", "work"),
-        *("by frame", "batch", "gradients", "speed", "cost", "cost"),
+        *("by frame", "windows", "batch", "gradients", "speed", "cost", "cost"),
     ]
     assert "NCTHW (metadata): C 3, T 16, H 64, W 64; free: N" in lines[2]
     assert "5: jump, wave, spin, duck, flip (metadata)" in lines[5]
     assert (
         "18.3% of the work is on each frame alone; it ends in /features/features.2/Relu" in lines[8]
     )
-    assert "207 evaluations, 136 of them windows, 60 gradients" in lines[12]
+    assert "at most 222 evaluations, 136 of them windows, 60 gradients" in lines[13]
 
 
 def test_the_command_speaks_on_stdout(build_network: BuildNetwork, tmp_path: Path) -> None:

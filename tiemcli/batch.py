@@ -5,16 +5,18 @@ import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 from tiemcli import __version__
+from tiemcli.beside import Task
 from tiemcli.errors import ClipError, OutputError, TiemError, UsageError
-from tiemcli.explain import Explanation, explain
+from tiemcli.explain import Explanation, Source, explain, read_clip
 from tiemcli.facts import Facts
 from tiemcli.kernels.windows import window_sizes
 from tiemcli.model import Model, load_model
-from tiemcli.outputs import arrays, document, masked_video, pictures, report
+from tiemcli.outputs import arrays, document, masked_video
 from tiemcli.outputs.atomic import replacing
 from tiemcli.progress import Progress
 from tiemcli.result import Result, readable
@@ -24,7 +26,8 @@ from tiemcli.settings import Settings
 
 @dataclass(frozen=True)
 class Request:
-    """All that one command asks for. facts: what the user says of the network. force: explain again
+    """All that one command asks for. facts: what the user says of the network. memory: bytes for work
+    that clips share, None to find out. reuse: whether such work is looked for. force: explain again
     what is already explained. signature: the seconds that are known to be decisive, if any, for the
     report to mark."""
 
@@ -37,6 +40,8 @@ class Request:
     batch_size: int | None
     force: bool
     signature: tuple[float, float] | None = None
+    memory: int | None = None
+    reuse: bool = True
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,23 @@ class Finished:
     explanation: Explanation | None
 
 
+@dataclass(frozen=True)
+class Reading:
+    """A clip ready to be scored."""
+
+    sha256: str
+    fingerprint: str
+    source: Source
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A clip whose outputs are to be written."""
+
+    reading: Reading
+    explanation: Explanation
+
+
 def prepare(request: Request) -> Network:
     """Check all that can be checked without writing, and load the network."""
     _check_names(request.clips)
@@ -63,7 +85,14 @@ def prepare(request: Request) -> Network:
         window_sizes(model.sizes["T"], request.settings.window_choice)
     except ValueError as error:
         raise UsageError(f"--windows {request.settings.windows}: {error}") from error
-    network = load_network(model, request.device, request.batch_size)
+    network = load_network(
+        model,
+        request.device,
+        request.batch_size,
+        request.memory,
+        request.reuse,
+        request.settings.precision,
+    )
     wished = request.settings.target_score
     if wished is not None and network.port.output_kind != "value" and not 0 < wished <= 1:
         raise UsageError(f"--target-score {wished}", "a probability is in (0, 1]")
@@ -71,13 +100,39 @@ def prepare(request: Request) -> Network:
 
 
 def run(request: Request, network: Network, progress: Progress) -> Iterator[Finished | Failure]:
-    """Explain the clips in order, each as it is asked for."""
+    """Explain the clips in order, each once.
+
+    While a clip is scored, the next one is read and the outputs of the one before are written, each
+    in a thread; so an outcome is told when the clip after it has been scored, and no more than three
+    clips are held. An interrupt ends both threads.
+    """
     _check_folder(request.folder)
-    for path in request.clips:
-        try:
-            yield _finish(path, request, network, progress)
-        except (ClipError, OutputError) as error:
-            yield Failure(path, error)
+    clips = tuple(dict.fromkeys(request.clips))
+    reading = Task(partial(_read, clips[0], request, network))
+    writing: Task[Finished | Failure] | None = None
+    try:
+        for following in (*clips[1:], None):
+            try:
+                read = reading.result()
+                if following is not None:
+                    reading = Task(partial(_read, following, request, network))
+                scored = _score(read, request, network, progress)
+            except BaseException as error:
+                # Whatever ends the run, what is finished is told; only an interrupt does not wait.
+                if writing is not None and (
+                    writing.done or not isinstance(error, KeyboardInterrupt)
+                ):
+                    yield writing.result()
+                raise
+            if writing is not None:
+                yield writing.result()
+            writing = Task(partial(_write, scored, request))
+        if writing is not None:
+            yield writing.result()
+    finally:
+        reading.stop()
+        if writing is not None:
+            writing.stop()
 
 
 def result_path(clip: Path, folder: Path) -> Path:
@@ -89,22 +144,51 @@ def explained_before(clip: Path, request: Request, network: Network) -> bool:
     return _standing(clip, request, _fingerprint(_sha256(clip), network.model, request)) is not None
 
 
-def _finish(path: Path, request: Request, network: Network, progress: Progress) -> Finished:
-    sha256 = _sha256(path)
-    fingerprint = _fingerprint(sha256, network.model, request)
-    earlier = _standing(path, request, fingerprint)
-    if earlier is not None:
-        return Finished(earlier, None)
-    explanation = explain(path, network, request.settings, progress)
+def _read(path: Path, request: Request, network: Network) -> Reading | Finished | Failure:
+    """All that can be known of a clip without scoring it."""
+    try:
+        sha256 = _sha256(path)
+        fingerprint = _fingerprint(sha256, network.model, request)
+        earlier = _standing(path, request, fingerprint)
+        if earlier is not None:
+            return Finished(earlier, None)
+        return Reading(sha256, fingerprint, read_clip(path, network.model, request.settings))
+    except ClipError as error:
+        return Failure(path, error)
+
+
+def _score(
+    read: Reading | Finished | Failure, request: Request, network: Network, progress: Progress
+) -> Scored | Finished | Failure:
+    if not isinstance(read, Reading):
+        return read
+    try:
+        explanation = explain(read.source, network, request.settings, progress)
+    except ClipError as error:
+        return Failure(read.source.timeline.path, error)
+    return Scored(read, explanation)
+
+
+def _write(scored: Scored | Finished | Failure, request: Request) -> Finished | Failure:
+    """Write the outputs of a clip, the result last, by which it is known to be finished."""
+    if not isinstance(scored, Scored):
+        return scored
+    reading, explanation = scored.reading, scored.explanation
+    path = explanation.source.timeline.path
     target = result_path(path, request.folder)
-    files = _write_files(explanation, target, request.settings)
-    result = document.describe(explanation, fingerprint, sha256, files)
-    if result.files.report is not None:
-        report.write(
-            target.with_name(files["report"]), explanation, result, signature=request.signature
-        )
-    with replacing(target) as part:
-        part.write_text(result.to_json() + "\n", encoding="utf-8")
+    try:
+        files = _write_files(explanation, target, request.settings)
+        result = document.describe(explanation, reading.fingerprint, reading.sha256, files)
+        if result.files.report is not None:
+            from tiemcli.outputs import report  # by way of Jinja
+
+            report.write(
+                target.with_name(files["report"]), explanation, result, signature=request.signature
+            )
+        with replacing(target) as part:
+            part.write_text(result.to_json() + "\n", encoding="utf-8")
+    except (ClipError, OutputError) as error:
+        return Failure(path, error)
     return Finished(result, explanation)
 
 
@@ -126,10 +210,13 @@ def _write_files(explanation: Explanation, target: Path, settings: Settings) -> 
             importance=explanation.temporal.importance,
             view=explanation.network.model.preprocessing.view(timeline.width, timeline.height),
         )
-    for kind, write in pictures.WRITERS.items():
-        if kind in settings.formats:
+    wanted = [kind for kind in ("png", "gif", "svg") if kind in settings.formats]
+    if wanted:
+        from tiemcli.outputs import pictures  # by way of Pillow
+
+        for kind in wanted:
             files[kind] = f"{stem}.tiem.{kind}"
-            write(target.with_name(files[kind]), explanation)
+            pictures.WRITERS[kind](target.with_name(files[kind]), explanation)
     if "html" in settings.formats:
         files["report"] = f"{stem}.tiem.html"
     if "npz" in settings.formats:

@@ -13,6 +13,7 @@ from tiemcli.settings import (
     Base,
     Estimator,
     Method,
+    Precision,
     Sampling,
     Settings,
     Style,
@@ -105,6 +106,20 @@ def explain(
     batch_size: Annotated[
         str, option("--batch-size", help="Clips evaluated at once; auto finds the best.")
     ] = "auto",
+    memory: Annotated[
+        str,
+        option(
+            "--memory",
+            help="For work that clips share, such as 4GB; auto is a quarter of what is free.",
+        ),
+    ] = "auto",
+    reuse: Annotated[
+        bool,
+        typer.Option("--reuse/--no-reuse", help="Share work between clips where they are alike."),
+    ] = True,
+    precision: Annotated[
+        Precision, option("--precision", help="Half is for GPUs; scores move by about .001.")
+    ] = DEFAULTS.precision,
     layout: options.Layout = None,
     frames: options.Frames = None,
     size: options.Size = None,
@@ -167,10 +182,13 @@ def explain(
             style=style,
             formats=tuple(format.split(",")),
             seed=seed,
+            precision=precision,
         ),
         folder=out,
         device=device,
         batch_size=command.parse_batch_size(batch_size),
+        memory=command.parse_memory(memory),
+        reuse=reuse,
         force=force,
     )
     raise typer.Exit(

@@ -1,6 +1,7 @@
 """What each command does, once its options are read."""
 
 import json
+import re
 import webbrowser
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -76,6 +77,17 @@ def parse_batch_size(text: str) -> int | None:
     return int(text)
 
 
+def parse_memory(text: str) -> int | None:
+    """--memory in bytes, None for auto."""
+    if text == "auto":
+        return None
+    found = re.fullmatch(r"(\d*\.?\d+)\s*([KMGT]?)(I?)B?", text.upper())
+    if found is None or float(found[1]) == 0:
+        raise UsageError(f"--memory {text}", "give auto or a size such as 4GB or 500MB")
+    number, unit, binary = found.groups()
+    return int(float(number) * (1024 if binary else 1000) ** "_KMGT".index(unit or "_"))
+
+
 def explain(request: Request, talk: Talk, dry_run: bool) -> int:
     """Explain the clips, tell the outcome, and return the exit code."""
     if talk.json + talk.jsonl + dry_run > 1:
@@ -89,6 +101,8 @@ def explain(request: Request, talk: Talk, dry_run: bool) -> int:
     with Terminal(quiet=talk.quiet) as terminal:
         if network.notes:
             terminal.note(f"assumed: {'; '.join(network.notes)}")
+        if network.reuse is not None:
+            terminal.note(network.reuse.description)
         try:
             for outcome in run(request, network, terminal):
                 terminal.close()

@@ -38,12 +38,14 @@ class Source:
     """A clip as one network is fed it.
 
     sampled: (T,) indices of source frames. input: (C, T, H, W) float32. warnings: what was amiss.
+    seconds: how long it took to read.
     """
 
     timeline: Timeline
     sampled: tuple[int, ...]
     input: Floats
     warnings: tuple[str, ...]
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ class Explanation:
     Φ0, what a mask must score to keep the prediction.
     base: (C, T, H, W) float32 in the network's units, what masks reveal instead of the clip;
     base_score, window_base_score: Φ of it, and of what hid the windows. backend: why it was this
-    one and no other is its reason. seconds: by stage.
+    one and no other is its reason. forwards: clips scored. computed: what they took, in forwards of
+    the whole network. seconds: by stage.
     """
 
     source: Source
@@ -72,6 +75,7 @@ class Explanation:
     backend_reason: str
     warnings: tuple[str, ...]
     forwards: int
+    computed: float
     backwards: int
     seconds: dict[str, float]
 
@@ -87,20 +91,18 @@ class Explanation:
 
 
 def explain(
-    path: Path, network: Network, settings: Settings, progress: Progress | None = None
+    source: Source, network: Network, settings: Settings, progress: Progress | None = None
 ) -> Explanation:
     """Explain one clip. Raises ClipError, UsageError or ModelError."""
     progress = progress or Silent()
-    seconds: dict[str, float] = {}
-    with _timed(seconds, "read"):
-        source = read_clip(path, network.model, settings)
+    seconds = {"read": source.seconds}
     clip, prepare = source.input, network.model.preprocessing
     outputs = network.outputs(clip)
     target = resolve_target(settings.target, outputs, network.model.labels)
     clean = float(outputs[target])
     if clean == 0:
         raise ClipError(
-            f"{readable(path)}: the network's answer is 0, of which nothing can be lost",
+            f"{readable(source.timeline.path)}: the network's answer is 0, of which nothing can be lost",
             "choose another --target",
         )
     regression = network.port.output_kind == "value"
@@ -142,6 +144,7 @@ def explain(
             *_shortfalls(masks, clean, enough),
         ),
         forwards=1 + windows.forwards + scorer.forwards + forwards,
+        computed=1 + windows.computed + scorer.computed + forwards,
         backwards=backwards,
         seconds=seconds,
     )
@@ -202,7 +205,11 @@ def _find_where(
 
 
 def read_clip(path: Path, model: Model, settings: Settings) -> Source:
-    """Decode, sample and preprocess a clip for a network; only sampled frames are ever held."""
+    """Decode, sample and preprocess a clip for a network; only sampled frames are ever held.
+
+    Raises ClipError or UsageError.
+    """
+    began = time.perf_counter()
     timeline = video.scan(path)
     sampled, warnings = sampling.choose(
         timeline.timestamps,
@@ -214,7 +221,9 @@ def read_clip(path: Path, model: Model, settings: Settings) -> Source:
     )
     frames = np.stack(video.read(timeline, sampled, model.preprocessing.fit))
     damage = (f"damaged clip: {timeline.damaged}",) if timeline.damaged else ()
-    return Source(timeline, sampled, model.preprocessing.clip(frames), (*damage, *warnings))
+    clip = model.preprocessing.clip(frames)
+    seconds = time.perf_counter() - began
+    return Source(timeline, sampled, clip, (*damage, *warnings), seconds)
 
 
 def _doubts(

@@ -75,6 +75,7 @@ def inspect(path: Path, said: Facts, device: str) -> Inspection:
         labels_from=_origin(sources, "labels"),
         multiply_adds=work,
         prefix=prefix,
+        reuse=network.reuse.description if network and network.reuse else None,
         batch=batch,
         cost=cost,
         providers=network.providers if network else (),

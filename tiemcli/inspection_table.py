@@ -81,6 +81,7 @@ def rows(found: Inspection) -> Iterator[Row]:
         rest = f", without those inside {bodies}" if bodies else ""
         yield "work", f"{_amount(found.multiply_adds)} multiply-adds a clip{rest}"
         yield "by frame", _prefix_text(found.prefix)
+        yield "windows", found.reuse or "share no work"
     if found.batch:
         yield "batch", _batch_text(found.batch)
     if found.cost:
@@ -171,7 +172,7 @@ def _gradient_text(gradient: Autograd) -> str:
 
 
 def _cost_text(cost: RunningCost, one: Cost) -> str:
-    asked = f"{one.forwards} evaluations, {cost.windows} of them windows"
+    asked = f"at most {one.forwards} evaluations, {cost.windows} of them windows"
     gradients = f", {one.backwards} gradients" if one.backwards else ""
     return f"{asked}{gradients}: about {_round(one.seconds)} s a clip"
 

@@ -74,7 +74,10 @@ class Model:
         return to_layout(exact, self.layout).astype(kind)
 
     def with_weights(self) -> onnx.ModelProto:
-        """The graph with the weights that lie in files beside it."""
+        """The graph with the weights that lie in files beside it; itself where it holds them all."""
+        weights = self.proto.graph.initializer
+        if all(weight.data_location == TensorProto.DEFAULT for weight in weights):
+            return self.proto
         proto = onnx.ModelProto()
         proto.CopyFrom(self.proto)
         onnx.load_external_data_for_model(proto, str(self.path.parent))

@@ -92,19 +92,23 @@ class TemporalRecord(_Document):
 class MaskRecord(_Document):
     """One mask. area: asked for, of the clip; effective_area: kept of it, in whole pixels.
     frame_areas: asked for of each sampled frame (Eq. 5). score: Φ
-    under the hard mask. smallest: the smallest area whose score is enough (Eq. 6)."""
+    under the hard mask. smallest: the smallest area whose score is enough (Eq. 6). evaluations:
+    gradients, or queries in clips run through the whole network, that it took to find."""
 
     area: Share
     effective_area: Share
     frame_areas: list[Share]
     score: float
     smallest: bool
+    evaluations: Count
 
 
 class CostRecord(_Document):
-    """What it took: clips run through the network, gradients, and seconds by stage."""
+    """What it took. forwards: clips scored. computed: what they cost, in clips run through the whole
+    network; less where they share work. backwards: gradients. seconds: by stage."""
 
     forwards: Count
+    computed: Annotated[float, Field(ge=0)]
     backwards: Count
     seconds: dict[str, float]
 

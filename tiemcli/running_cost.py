@@ -11,6 +11,7 @@ from tiemcli.explain import DEFAULT_AREA
 from tiemcli.extremal.backend import CELLS, Differentiation, differentiate, make_fitter
 from tiemcli.extremal.mask import Fitter, MaskSpace
 from tiemcli.extremal.objective import Objective
+from tiemcli.extremal.stopping import CHECK_EVERY
 from tiemcli.kernels.arrays import Floats
 from tiemcli.kernels.windows import enumerate_windows, window_membership, window_sizes
 from tiemcli.scorers import Scorer
@@ -49,7 +50,8 @@ class Autograd:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one explanation takes. forwards: evaluations, those in front of a gradient included."""
+    """What one explanation takes, at most. forwards: evaluations, those in front of a gradient and
+    those of masks on the way included."""
 
     forwards: int
     backwards: int
@@ -79,7 +81,7 @@ def measure(network: Network, clip: Floats, settings: Settings) -> RunningCost:
         raise ClipError("the network's answer to the sample clip is 0: its cost is not measured")
     objective = Objective(clean, network.port.output_kind == "value")
     base = network.model.preprocessing.base(settings.base, clip)
-    scorer = network.scorer(clip, base, target)
+    scorer = network.whole(clip, base, target)
     speed = measure_speed(scorer, network.batching)
     gradients = differentiate(network, clip, base, target, objective, "auto")
 
@@ -101,19 +103,25 @@ def measure(network: Network, clip: Floats, settings: Settings) -> RunningCost:
     areas = settings.areas or (DEFAULT_AREA,)
     asked = ANCHORS + windows + len(areas)
     rate = speed.evaluations_per_second
+    shared = windows * network.reuse.saved if network.reuse else 0.0
 
-    def steps(fitter: Fitter) -> int:
-        return sum(fitter.budget(warm=index > 0) for index in range(len(areas)))
+    def budgets(fitter: Fitter) -> list[int]:
+        return [fitter.budget(warm=index > 0) for index in range(len(areas))]
 
-    queries = steps(fitter(Differentiation(None), settings.iterations))
-    by_queries = Cost(asked + queries, 0, asked / rate + queries * _time_of_a_query(scorer))
+    queries = sum(budgets(fitter(Differentiation(None), settings.iterations)))
+    seconds = (asked - shared) / rate + queries * _time_of_a_query(scorer)
+    by_queries = Cost(asked + queries, 0, seconds)
     if gradients.clip is None:
         gradient = Autograd(False, gradients.reason, "", None, None)
         return RunningCost(speed, gradient, windows, None, by_queries)
     seconds, cpu_seconds = _time_of_a_gradient(fitter(gradients, 1 + GRADIENTS), frames)
     asked += gradients.forwards
-    backwards = steps(fitter(gradients, settings.iterations))
-    by_autograd = Cost(asked + backwards, backwards, asked / rate + backwards * seconds)
+    steps = budgets(fitter(gradients, settings.iterations))
+    if settings.constraint == "exact":
+        asked += sum(-(-count // CHECK_EVERY) for count in steps)
+    backwards = sum(steps)
+    spent = (asked - shared) / rate + backwards * seconds
+    by_autograd = Cost(asked + backwards, backwards, spent)
     gradient = Autograd(True, "", gradients.warning, seconds, cpu_seconds)
     return RunningCost(speed, gradient, windows, by_autograd, by_queries)
 

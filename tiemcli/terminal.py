@@ -24,7 +24,7 @@ from rich.text import Text
 
 from tiemcli.errors import TiemError
 from tiemcli.result import Result, readable
-from tiemcli.wording import HIDDEN, score_text
+from tiemcli.wording import FITTED_BY, HIDDEN, cost_text, count_text, score_text
 
 if TYPE_CHECKING:
     from tiemcli.bench.networks import Row as NetworkRow
@@ -114,8 +114,10 @@ def print_result(result: Result, folder: Path, *, kept: bool) -> None:
     row("when", f"{sparkline(temporal.importance)}  peak at {peak:.2f} s")
     for mask in result.masks:
         star = "  smallest that is enough" if mask.smallest and len(result.masks) > 1 else ""
-        row("where", f"{score_text(mask.score)} with {mask.effective_area:.1%} kept{star}")
-    row("by", f"{result.backend}, {result.cost.forwards} evaluations")
+        took = count_text(mask.evaluations, FITTED_BY[result.backend])
+        found = f"{score_text(mask.score)} with {mask.effective_area:.1%} kept, after {took}"
+        row("where", f"{found}{star}")
+    row("by", f"{result.backend}, {cost_text(result.cost)}")
     stem = Path(result.clip.path).stem
     for name in (*result.files.model_dump(exclude_none=True).values(), f"{stem}.tiem.json"):
         row("wrote", readable(folder / name))

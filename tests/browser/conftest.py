@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tiemcli.explain import Explanation, explain
+from tiemcli.explain import Explanation, explain, read_clip
 from tiemcli.facts import Facts
 from tiemcli.model import load_model
 from tiemcli.outputs import document, masked_video, report
@@ -48,7 +48,9 @@ def explained() -> tuple[Explanation, Result]:
     with as_file(files("tiemcli.samples")) as samples:
         network = load_network(load_model(samples / "net.onnx", Facts()), "cpu", 8)
         settings = Settings(areas=(0.02, 0.05, 0.1), backend="finite-difference", queries=200)
-        explanation = explain(samples / "clip.mp4", network, settings)
+        explanation = explain(
+            read_clip(samples / "clip.mp4", network.model, settings), network, settings
+        )
     written = {"masked": "clip.masked.mp4", "report": "clip.tiem.html"}
     return explanation, document.describe(explanation, "f" * 64, "c" * 64, written)
 

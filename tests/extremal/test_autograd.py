@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,17 +8,20 @@ import pytest
 
 from tiemcli.errors import ClipError, ModelError
 from tiemcli.extremal.backend import differentiate, make_fitter
-from tiemcli.extremal.mask import MaskSpace
+from tiemcli.extremal.mask import FINAL_TEMPERATURE, MaskSpace
 from tiemcli.extremal.objective import Objective
 from tiemcli.extremal.penalty import steep_sigmoid as steep_sigmoid_reference
+from tiemcli.extremal.stopping import promises_more
 from tiemcli.facts import Facts
 from tiemcli.kernels.area import soft_top as soft_top_reference
 from tiemcli.model import load_model
+from tiemcli.scorers import Scorer
 from tiemcli.scorers.network import Network, load_network
 
 torch = pytest.importorskip("torch")
 
-from tiemcli.extremal.autograd import soft_top, steep_sigmoid, vecsort
+from tiemcli.extremal.autograd import AutogradFitter, soft_top, steep_sigmoid, vecsort
+from tiemcli.gradients import Differentiable
 
 
 def test_the_soft_mask_is_the_kernels() -> None:
@@ -107,7 +111,7 @@ def test_masks_keep_the_score_at_their_area(
     areas = np.full(4, 0.15)
     told: list[int] = []
     fit = fitter.fit(areas, None, told.append)
-    assert sum(told) == fitter.budget(warm=False) == found.clip.backwards
+    assert sum(told) == fitter.budget(warm=False) >= fit.evaluations == found.clip.backwards
     counts = np.rint(areas * 12 * 16)
     assert (fit.hard.sum(axis=(1, 2)) == counts).all()
     space = MaskSpace.across(scorer.shape, 6)
@@ -116,6 +120,94 @@ def test_masks_keep_the_score_at_their_area(
     # The penalty only asks for the area, and loses some of the score where it is then enforced.
     rival = rivals.max() if constraint == "exact" else np.median(rivals)
     assert scorer.score(fit.hard[None])[0] / clean > rival / clean
+
+
+def fitter_for(network: Network, iterations: int) -> tuple[AutogradFitter, Scorer]:
+    """An exact fitter of the class that the square raises most, and a scorer of its own."""
+    clip, base = blob(network)
+    outputs = network.outputs(clip)
+    target = int((outputs - network.outputs(base)).argmax())
+    objective = Objective(float(outputs[target]), regression=False)
+    found = differentiate(network, clip, base, target, objective, "auto")
+    assert found.clip is not None, found.reason
+    scorer = network.scorer(clip, base, target)
+    space = MaskSpace.across(scorer.shape, 6)
+    random = np.random.default_rng(0)
+    return (
+        AutogradFitter(found.clip, scorer, target, objective, space, "exact", iterations, random),
+        network.scorer(clip, base, target),
+    )
+
+
+class Watching:
+    """A scorer that remembers what it was asked and what it said, or says what it is told to."""
+
+    def __init__(self, scorer: Scorer, said: Callable[[int], float] | None = None) -> None:
+        self._scorer, self._said = scorer, said
+        self.masks: list[np.ndarray] = []
+        self.scores: list[float] = []
+
+    def score(self, keep: np.ndarray) -> np.ndarray:
+        scores = self._scorer.score(keep)
+        if self._said is not None:
+            scores = np.array([self._said(len(self.masks))])
+        self.masks.extend(keep)
+        self.scores.extend(scores)
+        return scores
+
+
+def test_a_fit_returns_the_best_hard_mask_that_it_scored(
+    build_network: Callable[..., Path],
+) -> None:
+    """Where later masks are worse the best one stands, with its cells and its hard-edged soft form."""
+    fitter, scorer = fitter_for(loaded(build_network()), iterations=30)
+    # Worse after the fourth, and never good enough to stop.
+    watching = Watching(scorer, lambda asked: fitter.objective.clean * (0.5, 0.1)[asked > 3])
+    fit = replace(fitter, scorer=watching).fit(np.full(4, 0.15), None, lambda done: None)
+    assert fit.evaluations == 30
+    assert len(watching.masks) == 8
+    assert np.array_equal(fit.hard, watching.masks[3])
+    counts = fitter.space.counts(np.full(4, 0.15))
+    assert np.array_equal(fit.hard, fitter.space.hard(fit.cells, counts))
+    edges = soft_top_reference(fitter.space.upsampling(fit.cells), counts, FINAL_TEMPERATURE)
+    np.testing.assert_allclose(fit.soft, edges, atol=2e-4)
+
+
+def test_a_fit_stops_when_its_hard_mask_no_longer_improves(
+    build_network: Callable[..., Path],
+) -> None:
+    """Once the mask keeps the score and stands still three checks decide, and the rest is reported."""
+    fitter, scorer = fitter_for(loaded(build_network()), iterations=60)
+    told: list[int] = []
+    watching = Watching(scorer, lambda asked: fitter.objective.clean)
+    fit = replace(fitter, scorer=watching).fit(np.full(4, 0.15), None, told.append)
+    assert fit.evaluations == 12 == fitter.clip.backwards
+    assert sum(told) == 60
+
+
+def test_stopping_early_costs_next_to_nothing(build_network: Callable[..., Path]) -> None:
+    """The mask scores within half a per cent of the one that all iterations find."""
+    fitter, scorer = fitter_for(loaded(build_network()), iterations=60)
+    areas = np.full(4, 0.15)
+    watching = Watching(scorer)
+    stopped = replace(fitter, scorer=watching).fit(areas, None, lambda done: None)
+    # A scorer that sees nothing kept never lets it stop, and takes the last mask.
+    patient = replace(fitter, scorer=Watching(scorer, lambda asked: 0.0))
+    whole = patient.fit(areas, None, lambda done: None)
+    assert stopped.evaluations < whole.evaluations == 60
+    best, last = scorer.score(np.stack([stopped.hard, whole.hard]))
+    assert best == pytest.approx(max(watching.scores))
+    assert best >= last - 0.005 * fitter.objective.clean
+
+
+def test_a_mask_that_has_found_nothing_yet_is_not_given_up() -> None:
+    """Standing still counts only where the score is kept; a slow gain counts where time is left."""
+    still, kept, rising = [0.1] * 3, [0.95] * 3, [0.95, 0.951, 0.952]
+    assert promises_more(still, 60)
+    assert not promises_more(kept, 60)
+    assert promises_more(rising, 60)
+    assert not promises_more(rising, 20)
+    assert promises_more(kept[:2], 60)
 
 
 def test_an_operator_without_gradient_falls_back_and_is_named(
@@ -140,6 +232,26 @@ def test_an_operator_without_gradient_falls_back_and_is_named(
     assert "RandomNormalLike" in found.reason
     with pytest.raises(ModelError, match="RandomNormalLike"):
         differentiate(network, clip, base, 0, objective, "autograd")
+
+
+def test_a_network_is_turned_into_torch_once_for_all_clips(
+    build_network: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second clip is masked before the very function that the first was, weights and all."""
+    made: list[Differentiable] = []
+    begin = Differentiable.__init__
+
+    def watched(self: Differentiable, *given: object) -> None:
+        made.append(self)
+        begin(self, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Differentiable, "__init__", watched)
+    network = loaded(build_network())
+    clip, base = blob(network)
+    objective = Objective(0.5, regression=False)
+    for shown in (clip, 1 - clip):
+        assert differentiate(network, shown, base, 0, objective, "autograd").clip is not None
+    assert made == [network.differentiable]
 
 
 def test_a_network_of_steps_has_no_useful_gradient(build_network: Callable[..., Path]) -> None:

@@ -24,6 +24,11 @@ class Window:
         self.region[2, 16:28, 16:28] = 1
         self.shape = SHAPE
         self.forwards = 0
+        self.combining = 1.0
+
+    @property
+    def computed(self) -> float:
+        return float(self.forwards)
 
     def score(
         self,
@@ -73,7 +78,7 @@ def test_queries_alone_find_the_region(changes: dict[str, object], least: float)
     search = fitter(scorer, **changes)
     told: list[int] = []
     fit = search.fit(AREAS, None, told.append)
-    assert scorer.forwards == sum(told) <= search.budget(warm=False)
+    assert scorer.forwards == fit.evaluations <= search.budget(warm=False) == sum(told)
     assert fit.hard.sum(axis=(1, 2)).tolist() == [0, 144, 144, 1024]
     found = (fit.hard * scorer.region).sum() / scorer.region.sum()
     assert found >= least

@@ -20,7 +20,7 @@ class Growing:
         self.starts.append(None if start is None else float(start.mean()))
         hard = np.zeros(self.shape, np.float32)
         hard.reshape(2, -1)[:, : round(areas[0] * 100)] = 1
-        return Fit(np.full(self.shape, areas[0], np.float32), hard, hard)
+        return Fit(np.full(self.shape, areas[0], np.float32), hard, hard, round(areas[0] * 100))
 
     def score(self, keep: np.ndarray, upsampling: None = None) -> np.ndarray:
         return np.minimum(1, 4 * keep.mean(axis=(1, 2, 3))).astype(np.float64)
@@ -41,6 +41,7 @@ def test_areas_are_fitted_from_the_largest_down_each_from_the_one_before() -> No
         (0.3, False),
     ]
     assert [round(mask.score, 6) for mask in masks] == [0.4, 0.8, 1.0]
+    assert [mask.evaluations for mask in masks] == [10, 20, 30]
 
 
 def test_a_search_stops_at_the_first_area_too_small() -> None:

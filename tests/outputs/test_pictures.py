@@ -16,7 +16,7 @@ from PIL import Image
 
 from tiemcli import video
 from tiemcli.errors import OutputError
-from tiemcli.explain import Explanation, explain
+from tiemcli.explain import Explanation, explain, read_clip
 from tiemcli.facts import Facts
 from tiemcli.model import load_model
 from tiemcli.outputs.animation import thinned
@@ -68,7 +68,8 @@ def made(tmp_path: Path, build_network: Callable[..., Path]) -> Callable[..., Ex
     network = load_network(load_model(build_network(), Facts(labels=list("abcde"))), "cpu", 1)
 
     def make(path: Path, sampled: tuple[int, ...] = (0, 1, 2, 3), **changes: Any) -> Explanation:
-        found = explain(path, network, Settings(backend="finite-difference", queries=2))
+        settings = Settings(backend="finite-difference", queries=2)
+        found = explain(read_clip(path, network.model, settings), network, settings)
         (mask,) = found.masks
         hard = np.zeros_like(mask.fit.hard)
         hard[..., :8] = 1

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from tiemcli import command as commands
 from tiemcli.cli import app
 from tiemcli.errors import OutputError, UsageError
-from tiemcli.explain import Explanation, explain
+from tiemcli.explain import Explanation, explain, read_clip
 from tiemcli.facts import Facts
 from tiemcli.model import load_model
 from tiemcli.outputs import document, gallery, marks, report
@@ -42,7 +42,9 @@ def explained() -> Explained:
     with as_file(files("tiemcli.samples")) as samples:
         network = load_network(load_model(samples / "net.onnx", Facts()), "cpu", 8)
         settings = Settings(areas=(0.05, 0.2), backend="finite-difference", queries=60)
-        explanation = explain(samples / "clip.mp4", network, settings)
+        explanation = explain(
+            read_clip(samples / "clip.mp4", network.model, settings), network, settings
+        )
     return explanation, document.describe(explanation, "f" * 64, "c" * 64, {})
 
 

@@ -1,6 +1,7 @@
 """Fit masks by gradients through the network itself."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from tiemcli.errors import DeviceError
+from tiemcli.extremal.adam import Adam
 from tiemcli.extremal.mask import FINAL_TEMPERATURE, WARM_SHARE, Fit, MaskSpace
 from tiemcli.extremal.objective import SMALLEST_PROBABILITY, Objective
 from tiemcli.extremal.penalty import (
@@ -18,19 +20,20 @@ from tiemcli.extremal.penalty import (
     SIGMOID_FLOOR,
     STEEPNESS,
 )
+from tiemcli.extremal.stopping import CHECK_EVERY, promises_more
 from tiemcli.gradients import Differentiable
 from tiemcli.kernels.area import sorted_template
-from tiemcli.kernels.arrays import Doubles, Floats
+from tiemcli.kernels.arrays import Doubles, Floats, Ints
 from tiemcli.kernels.fuse import Port
 from tiemcli.kernels.layout import axis_order, network_shape
-from tiemcli.scorers import Progress
+from tiemcli.scorers import Progress, Scorer
 from tiemcli.scorers.session import is_out_of_memory
 from tiemcli.settings import Constraint
 
 # Exact: Adam on the cells while the mask's edge hardens.
 EXACT_RATE, EXACT_MOMENTS = 0.1, (0.9, 0.99)
 SOFT_START = 0.5
-PENALTY_RATE = 0.05
+PENALTY_RATE, PENALTY_MOMENTS = 0.05, (0.9, 0.999)
 DEFAULT_ITERATIONS: dict[Constraint, int] = {"exact": 60, "penalty": 400}
 
 
@@ -43,17 +46,11 @@ class TorchClip:
     """
 
     def __init__(
-        self,
-        network: Differentiable,
-        port: Port,
-        clip: Floats,
-        base: Floats,
-        batch: int,
-        device: str,
+        self, network: Differentiable, port: Port, clip: Floats, base: Floats, batch: int
     ) -> None:
         self._network, self._port, self._batch = network, port, batch
         self._output = network.output_names.index(port.output)
-        self.device = torch.device(device)
+        self.device = torch.device(network.device)
         self._base = torch.from_numpy(np.ascontiguousarray(base)).to(self.device)
         self._delta = torch.from_numpy(np.ascontiguousarray(clip - base)).to(self.device)
         self.forwards = self.backwards = 0
@@ -97,10 +94,12 @@ class TorchClip:
 class AutogradFitter:
     """A `Fitter` that differentiates the network.
 
-    iterations: of a cold fit. random: breaks ties in the penalty's sort.
+    scorer: of the same clip, base and target, asked about hard masks. iterations: of a cold fit, at
+    most. random: breaks ties in the penalty's sort.
     """
 
     clip: TorchClip
+    scorer: Scorer
     target: int
     objective: Objective
     space: MaskSpace
@@ -123,18 +122,33 @@ class AutogradFitter:
             ) from error
 
     def _fit_exact(self, areas: Doubles, start: Floats | None, progress: Progress) -> Fit:
-        """Ascend on masks that meet the areas at every step, from soft to hard."""
+        """Ascend on masks that meet the areas at every step, from soft to hard.
+
+        The best of the hard masks scored on the way is the result; its soft form is hard-edged
+        however early the fit ends, since it is made at the final temperature.
+        """
         counts = self.space.counts(areas)
         wanted = self._tensor(counts)
         cells = self._parameters(np.zeros(self.space.cells, np.float32) if start is None else start)
-        optimiser = torch.optim.Adam([cells], lr=EXACT_RATE, betas=EXACT_MOMENTS)
-        for temperature in _hardening(self.budget(start is not None)):
+        adam = Adam(EXACT_RATE, EXACT_MOMENTS)
+        temperatures = _hardening(self.budget(start is not None))
+        best, shares = cells, list[float]()
+        for done, temperature in enumerate(temperatures, 1):
             mask = soft_top(self._values(cells), wanted, temperature)
-            self._ascend(optimiser, self.clip.reward(mask, self.target, self.objective))
+            self._ascend(adam, cells, self.clip.reward(mask, self.target, self.objective))
             progress(1)
+            if done % CHECK_EVERY and done < len(temperatures):
+                continue
+            share = self._share(cells, counts)
+            if not shares or share >= shares[-1]:
+                best = cells.detach().clone()
+            shares.append(max([share, *shares]))
+            if not promises_more(shares, len(temperatures)):
+                progress(len(temperatures) - done)
+                break
         with torch.no_grad():
-            soft = soft_top(self._values(cells), wanted, FINAL_TEMPERATURE)
-        return self._result(cells, soft, counts)
+            soft = soft_top(self._values(best), wanted, FINAL_TEMPERATURE)
+        return self._result(best, soft, counts, done)
 
     def _fit_penalty(self, areas: Doubles, start: Floats | None, progress: Progress) -> Fit:
         """Descend on Eq. 7: λΣ‖vecsort(m_t) − r‖² − Φ, the area only asked for."""
@@ -144,29 +158,41 @@ class AutogradFitter:
         ties = torch.Generator(self.clip.device)
         ties.manual_seed(int(self.random.integers(2**62)))
         cells = self._parameters(np.ones(self.space.cells, np.float32) if start is None else start)
-        optimiser = torch.optim.Adam([cells], lr=PENALTY_RATE)
-        for step in range(self.budget(start is not None)):
+        adam = Adam(PENALTY_RATE, PENALTY_MOMENTS)
+        steps = self.budget(start is not None)
+        for step in range(steps):
             mask = steep_sigmoid(self._values(cells))
             distance = (vecsort(mask.reshape(frames, -1), ties) - template).square().mean()
             reward = self.clip.reward(mask, self.target, self.objective)
             area_weight = AREA_WEIGHT * AREA_GROWTH**step
-            self._ascend(optimiser, REWARD_WEIGHT * reward - area_weight * distance)
+            self._ascend(adam, cells, REWARD_WEIGHT * reward - area_weight * distance)
             with torch.no_grad():
                 cells.clamp_(0, 1)
             progress(1)
         with torch.no_grad():
             soft = steep_sigmoid(self._values(cells))
-        return self._result(cells, soft, counts)
+        return self._result(cells, soft, counts, steps)
 
-    def _ascend(self, optimiser: torch.optim.Optimizer, gain: Tensor) -> None:
-        optimiser.zero_grad()
-        (-gain).backward()
-        optimiser.step()
+    def _ascend(self, adam: Adam, cells: Tensor, gain: Tensor) -> None:
+        """One step of the cells. Making torch's own Adam imports 900 modules for a second."""
+        (slope,) = torch.autograd.grad(gain, cells)
+        step = adam.step(slope.double().cpu().numpy())
+        with torch.no_grad():
+            cells += self._tensor(step)
         self.clip.backwards += 1
 
+    def _share(self, cells: Tensor, counts: Ints) -> float:
+        """What the hard mask keeps of Φ(X)."""
+        hard = self.space.hard(cells.detach().cpu().numpy(), counts)
+        return float(self.scorer.score(hard[None])[0]) / self.objective.clean
+
     def _values(self, cells: Tensor) -> Tensor:
-        rows, columns = self.space.upsampling.rows, self.space.upsampling.columns
-        return self._tensor(rows) @ cells @ self._tensor(columns).T
+        rows, columns = self._grids
+        return rows @ cells @ columns.T
+
+    @cached_property
+    def _grids(self) -> tuple[Tensor, Tensor]:
+        return self._tensor(self.space.upsampling.rows), self._tensor(self.space.upsampling.columns)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)).to(self.clip.device)
@@ -174,9 +200,9 @@ class AutogradFitter:
     def _parameters(self, cells: Floats) -> Tensor:
         return self._tensor(cells).clone().requires_grad_()
 
-    def _result(self, cells: Tensor, soft: Tensor, counts: np.ndarray) -> Fit:
+    def _result(self, cells: Tensor, soft: Tensor, counts: Ints, steps: int) -> Fit:
         fitted = cells.detach().cpu().numpy()
-        return Fit(fitted, soft.cpu().numpy(), self.space.hard(fitted, counts))
+        return Fit(fitted, soft.cpu().numpy(), self.space.hard(fitted, counts), steps)
 
 
 def _hardening(steps: int) -> list[float]:
@@ -215,11 +241,12 @@ class _SoftTop(torch.autograd.Function):
         low = flat.amin(1, keepdim=True) - 20 * temperature
         high = flat.amax(1, keepdim=True) + 20 * temperature
         wanted = counts[:, None]
+        mask = torch.empty_like(flat)  # one for all steps: fresh memory costs more than arithmetic
         for _ in range(30):
             middle = (low + high) / 2
-            excess = torch.sigmoid((flat - middle) / temperature).sum(1, keepdim=True) > wanted
+            torch.sub(flat, middle, out=mask).div_(temperature).sigmoid_()
+            excess = mask.sum(1, keepdim=True) > wanted
             low, high = torch.where(excess, middle, low), torch.where(excess, high, middle)
-        mask = torch.sigmoid((flat - (low + high) / 2) / temperature)
         mask = torch.where(wanted <= 0, 0.0, torch.where(wanted >= flat.shape[1], 1.0, mask))
         ctx.save_for_backward(mask)
         ctx.temperature = temperature

@@ -65,29 +65,18 @@ def differentiate(
         return Differentiation(None, "asked for")
     hint = "use --backend finite-difference"
     try:
-        torch_clip = _interpret(network, clip, base)
+        module = network.differentiable
     except ModelError as error:
         if wanted == "autograd":
             raise ModelError(f"no gradients: {error.message}", hint) from error
         return Differentiation(None, error.message)
+    from tiemcli.extremal.autograd import TorchClip
+
+    torch_clip = TorchClip(module, network.port, clip, base, network.model.batch or 1)
     outcome = _verify(torch_clip, network, clip, base, target, objective)
     if outcome.clip is None and wanted == "autograd":
         raise ClipError(f"no gradients on this clip: {outcome.reason}", hint)
     return outcome
-
-
-def _interpret(network: Network, clip: Floats, base: Floats) -> "TorchClip":
-    """The network in torch; raises ModelError where there is no torch or no such operator."""
-    try:
-        import torch
-
-        from tiemcli.extremal.autograd import TorchClip
-        from tiemcli.gradients import Differentiable
-    except ImportError as error:
-        raise ModelError("torch is not installed (pip install torch)") from error
-    device = network.device if torch.cuda.is_available() else "cpu"
-    module = Differentiable(network.model.with_weights(), device)
-    return TorchClip(module, network.port, clip, base, network.model.batch or 1, device)
 
 
 def _verify(
@@ -171,4 +160,4 @@ def make_fitter(
     from tiemcli.extremal.autograd import DEFAULT_ITERATIONS, AutogradFitter
 
     iterations = iterations or DEFAULT_ITERATIONS[constraint]
-    return AutogradFitter(clip, target, objective, space, constraint, iterations, random)
+    return AutogradFitter(clip, scorer, target, objective, space, constraint, iterations, random)

@@ -1,8 +1,9 @@
 """Fit masks by queries alone, for a network that only answers.
 
 By default a regression over random cell masks finds where to look, and a natural evolution strategy
-(Wierstra et al. 2014) sharpens what it found on masks of the exact area. SPSA (Spall 1992) and
-central differences stay selectable, for comparison.
+sharpens what it found on masks of the exact area; both speak of each frame on its own where the
+scorer combines frames cheaply. SPSA (Spall 1992) and central differences stay selectable, for
+comparison.
 """
 
 from collections.abc import Callable
@@ -10,9 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tiemcli.extremal.adam import Adam
+from tiemcli.extremal.candidates import Candidates
+from tiemcli.extremal.evolution import evolve
 from tiemcli.extremal.mask import FINAL_TEMPERATURE, WARM_SHARE, Fit, MaskSpace
 from tiemcli.extremal.objective import Objective
 from tiemcli.extremal.penalty import AREA_WEIGHT, REWARD_WEIGHT, area_distance, steep_sigmoid
+from tiemcli.extremal.purse import Purse
 from tiemcli.extremal.regression import kernel_ridge
 from tiemcli.kernels.area import soft_top, sorted_template
 from tiemcli.kernels.arrays import Doubles, Floats, Ints
@@ -20,12 +25,12 @@ from tiemcli.kernels.upsample import nearest_upsampling
 from tiemcli.scorers import Progress, Scorer
 from tiemcli.settings import Constraint, Estimator
 
-# A query's worth of the budget that goes into the regression, and the most it can use.
-REGRESSION_SHARE, REGRESSION_MOST = 0.35, 2000
-# Below this budget the regression alone does better than any search after it.
+# The share of the budget that goes into the regression, and the most queries that it can use: many
+# where they judge whole clips, few masks a frame where each frame is judged on its own.
+REGRESSION_SHARE, REGRESSION_MOST, REGRESSION_MOST_BY_FRAME = 0.35, 2000, 40
+# Below this budget the regression alone does better than any search of whole clips after it.
 SEARCH_LEAST = 700
-NES_SIGMAS, NES_RATE = (0.7, 0.25), 0.2
-NES_PAIRS, NES_PAIRS_LARGE, NES_LARGE_BUDGET = 8, 16, 2000
+PAIRS, PAIRS_LARGE, LARGE_BUDGET, PAIRS_BY_FRAME = 8, 16, 2000, 2
 # Differences: the step in the cells, the mask's temperature from start to end.
 STEP, TEMPERATURES = 0.3, (0.5, 0.05)
 SPSA_PAIRS, SPSA_RATE = 8, 0.05
@@ -39,7 +44,7 @@ Gain = Callable[[Floats, float], Doubles]
 
 @dataclass(frozen=True)
 class FiniteDifferenceFitter:
-    """A `Fitter` that asks for scores only. queries: of a cold fit."""
+    """A `Fitter` that asks for scores only. queries: the most of a cold fit, in forwards."""
 
     scorer: Scorer
     objective: Objective
@@ -54,76 +59,91 @@ class FiniteDifferenceFitter:
 
     def fit(self, areas: Doubles, start: Floats | None, progress: Progress) -> Fit:
         counts = self.space.counts(areas)
-        budget = self.budget(start is not None)
+        purse = Purse(self.scorer, self.budget(start is not None), progress)
         # Frames kept whole or not at all have nothing to find.
         pixels = self.space.shape[1] * self.space.shape[2]
         free = np.flatnonzero((counts > 0) & (counts < pixels))
         cells = np.zeros(self.space.cells, np.float32) if start is None else start
         if free.size:
-            cells = self._search(cells, counts, free, budget, start is None, progress)
-        return Fit(cells, self._soft(cells, counts), self.space.hard(cells, counts))
+            cells = self._search(cells, counts, free, purse, start is None)
+        purse.close()
+        evaluations = int(np.ceil(purse.spent))
+        return Fit(cells, self._soft(cells, counts), self.space.hard(cells, counts), evaluations)
 
-    def _search(
-        self,
-        cells: Floats,
-        counts: Ints,
-        free: Ints,
-        budget: int,
-        cold: bool,
-        progress: Progress,
-    ) -> Floats:
-        gain = self._gain(counts, progress)
+    def _search(self, cells: Floats, counts: Ints, free: Ints, purse: Purse, cold: bool) -> Floats:
         if self.estimator == "spsa":
-            return _spsa(gain, cells, free, budget, self.random)
+            gain = self._slope_gain(counts, purse)
+            return _spsa(gain, cells, free, purse.budget, self.random)
         if self.estimator == "central":
-            return _central_differences(gain, cells, free, budget, self.random)
+            gain = self._slope_gain(counts, purse)
+            return _central_differences(gain, cells, free, purse.budget, self.random)
+        candidates = Candidates.of(purse, free)
+        searching = purse.budget >= SEARCH_LEAST or candidates.by_frame or not cold
         if cold:
-            searching = budget >= SEARCH_LEAST
-            queries = (
-                min(round(budget * REGRESSION_SHARE), REGRESSION_MOST) if searching else budget
-            )
-            cells = self._regress(cells, counts, free, queries // 2 * 2, progress)
-            budget -= queries
-            if not searching:
-                return cells
-        pairs = NES_PAIRS_LARGE if self.queries > NES_LARGE_BUDGET else NES_PAIRS
-        return _evolve(gain, cells, free, budget, pairs, self.random)
+            share = REGRESSION_SHARE if searching else 1.0
+            most = REGRESSION_MOST_BY_FRAME if candidates.by_frame else REGRESSION_MOST
+            affordable = share * purse.budget / candidates.price_of_effects(1)
+            half = max(1, int(min(affordable, most if searching else np.inf)) // 2)
+            cells = self._regress(candidates, cells, counts, half)
+        if not searching:
+            return cells
+        pairs = PAIRS_LARGE if self.queries > LARGE_BUDGET else PAIRS
+        if candidates.by_frame:
+            pairs = PAIRS_BY_FRAME
 
-    def _regress(
-        self, cells: Floats, counts: Ints, free: Ints, queries: int, progress: Progress
-    ) -> Floats:
+        def worth(cells: Floats, choice: Ints | None) -> Doubles:
+            return self._worth(purse, cells, counts, choice)
+
+        # No logarithm of a probability is above 0.
+        ceiling = np.inf if self.objective.regression else 0.0
+        return evolve(candidates, worth, cells, pairs, ceiling, self.random)
+
+    def _regress(self, candidates: Candidates, cells: Floats, counts: Ints, half: int) -> Floats:
         """Cells by their weight in a regression over complementary pairs of random cell masks."""
         _, rows, columns = self.space.cells
-        half = self.random.random((max(1, queries // 2), len(free), rows, columns)) < 0.5
-        random = np.concatenate([half, ~half]).astype(np.float32)
+        free = candidates.free
+        kept = self.random.random((half, len(free), rows, columns)) < 0.5
+        random = np.concatenate([kept, ~kept]).astype(np.float32)
         kept_whole = (counts > 0).astype(np.float32)[:, None, None]
         masks = np.tile(kept_whole, (len(random), 1, rows, columns))
         masks[:, free] = random
         upsampling = nearest_upsampling(*self.space.shape[1:], (rows, columns))
-        gains = self.objective(self.scorer.score(masks, upsampling, progress=progress))
+
+        def worth(masks: Floats, choice: Ints | None) -> Doubles:
+            return self.objective(candidates.purse.score(masks, upsampling, choice))
+
+        effects = candidates.effects(masks, worth, self.random)
         fitted = cells.copy()
-        fitted[free] = kernel_ridge(random, gains, free.astype(np.float64))
+        for group, gains in zip(candidates.groups(), effects.T, strict=True):
+            frames = free[group].astype(np.float64)
+            fitted[free[group]] = kernel_ridge(random[:, group], gains, frames)
         return fitted
 
-    def _gain(self, counts: Ints, progress: Progress) -> Gain:
-        """The objective of masks from cells: hard ones for the evolution, soft ones for slopes."""
-        pixels = self.space.shape[1] * self.space.shape[2]
-        template = sorted_template(counts, pixels)
+    def _worth(self, purse: Purse, cells: Floats, counts: Ints, choice: Ints | None) -> Doubles:
+        """The objective of the hard masks of cells, or under Eq. 7 of what it asks for."""
+        if self.constraint == "exact":
+            return self.objective(purse.score(self.space.hard(cells, counts), None, choice))
+        masks = self._penalty_masks(cells)
+        # A weight that grew would drown the few differences that queries can see: the pointing
+        # game on the gentle white-box regressor falls from 81 to 75.
+        template = sorted_template(counts, masks.shape[2] * masks.shape[3])
+        frames = range(masks.shape[1])
+        distances = [area_distance(masks[:, [t]], template[[t]]) for t in frames]
+        distance = np.stack(distances, axis=1)
+        if choice is not None:
+            distance = distance[choice, frames]
+        loss = distance.mean(axis=1) * AREA_WEIGHT / REWARD_WEIGHT
+        return np.asarray(self.objective(purse.score(masks, None, choice)) - loss)
+
+    def _slope_gain(self, counts: Ints, purse: Purse) -> Gain:
+        """The objective of soft masks that harden, which have slopes."""
+        start, end = TEMPERATURES
 
         def gain(cells: Floats, done: float) -> Doubles:
-            loss: Doubles | float = 0.0
             if self.constraint == "penalty":
-                masks = self._penalty_masks(cells)
-                # A weight that grew would drown the few differences that queries can see: the
-                # pointing game on the gentle white-box regressor falls from 81 to 75.
-                loss = area_distance(masks, template) * AREA_WEIGHT / REWARD_WEIGHT
-            elif self.estimator == "gp-nes":
-                masks = self.space.hard(cells, counts)
-            else:
-                start, end = TEMPERATURES
-                temperature = start * (end / start) ** done
-                masks = soft_top(self.space.upsampling(cells), counts, temperature)
-            return self.objective(self.scorer.score(masks, progress=progress)) - loss
+                return self._worth(purse, cells, counts, None)
+            masks = soft_top(self.space.upsampling(cells), counts, start * (end / start) ** done)
+            return self.objective(purse.score(masks))
 
         return gain
 
@@ -136,34 +156,12 @@ class FiniteDifferenceFitter:
         return steep_sigmoid(PENALTY_CENTRE + PENALTY_SPREAD * self.space.upsampling(cells))
 
 
-def _evolve(
-    gain: Gain, cells: Floats, free: Ints, budget: int, pairs: int, random: np.random.Generator
-) -> Floats:
-    """Antithetic, rank-based natural evolution of the free frames' cells; the best seen wins."""
-    pairs = min(pairs, (budget - 1) // 2)
-    if pairs < 1:
-        return cells
-    generations = (budget - 1) // (2 * pairs)
-    adam, best = _Adam(NES_RATE), (-np.inf, cells)
-    for generation, sigma in enumerate(np.geomspace(*NES_SIGMAS, generations)):
-        noise = _noise(random.standard_normal, pairs, cells, free)
-        tried = np.concatenate([cells + sigma * noise, cells - sigma * noise])
-        gains = gain(tried, generation / generations)
-        winner = int(gains.argmax())
-        best = max(best, (float(gains[winner]), tried[winner]), key=lambda pair: pair[0])
-        ranks = gains.argsort().argsort() / (len(gains) - 1)
-        direction = 2 * (ranks[:pairs] - ranks[pairs:])
-        cells = cells + adam.step(np.tensordot(direction, noise, 1) / pairs)
-    final = float(gain(cells[None], 1.0)[0])
-    return cells if final >= best[0] else best[1]
-
-
 def _spsa(
     gain: Gain, cells: Floats, free: Ints, budget: int, random: np.random.Generator
 ) -> Floats:
     """Simultaneous perturbation: all cells step at random signs at once."""
     pairs = min(SPSA_PAIRS, budget // 2)
-    steps, adam = budget // (2 * pairs), _Adam(SPSA_RATE)
+    steps, adam = budget // (2 * pairs), Adam(SPSA_RATE)
     for step in range(steps):
         signs = _noise(lambda size: random.choice((-1.0, 1.0), size), pairs, cells, free)
         gains = gain(np.concatenate([cells + STEP * signs, cells - STEP * signs]), step / steps)
@@ -201,20 +199,3 @@ def _noise(
     noise = np.zeros((count, *cells.shape), np.float32)
     noise[:, free] = draw((count, len(free), *cells.shape[1:]))
     return noise
-
-
-class _Adam:
-    """Adam's steps uphill (Kingma and Ba 2015)."""
-
-    def __init__(self, rate: float, moments: tuple[float, float] = (0.9, 0.99)) -> None:
-        self.rate, self.moments, self.steps = rate, moments, 0
-        self.mean = self.square = 0.0 * np.zeros(())
-
-    def step(self, gradient: Doubles) -> Floats:
-        first, second = self.moments
-        self.steps += 1
-        self.mean = first * self.mean + (1 - first) * gradient
-        self.square = second * self.square + (1 - second) * gradient**2
-        mean = self.mean / (1 - first**self.steps)
-        square = self.square / (1 - second**self.steps)
-        return (self.rate * mean / (np.sqrt(square) + 1e-8)).astype(np.float32)

@@ -51,11 +51,13 @@ class Fit:
     """A fitted mask. cells: (T, h, w) float32, from which a smaller area can start.
 
     soft: (T, H, W) float32 in [0, 1]. hard: the same, of zeros and ones, meeting the area exactly.
+    evaluations: what it took, in forwards for a search by queries, in steps for a gradient's.
     """
 
     cells: Floats
     soft: Floats
     hard: Floats
+    evaluations: int
 
 
 class Fitter(Protocol):
@@ -65,10 +67,10 @@ class Fitter(Protocol):
         """The mask that keeps most of Φ when frame t keeps the share areas[t] of its pixels.
 
         areas: (T,) float64 in [0, 1]. start: cells of an earlier fit to go on from. progress: told
-        of the evaluations done since it was last told.
+        of the evaluations done since it was last told, and at the end of those not needed.
         """
         ...
 
     def budget(self, warm: bool) -> int:
-        """How many evaluations a fit will take, cold or from a start."""
+        """The most evaluations that a fit will take, cold or from a start."""
         ...

@@ -27,6 +27,11 @@ class ExtremalMask:
     smallest: bool
 
     @property
+    def evaluations(self) -> int:
+        """What the fit took: forwards of a search by queries, or steps along a gradient."""
+        return self.fit.evaluations
+
+    @property
     def effective_area(self) -> float:
         """The share that the mask keeps; below `area` where every frame that matters is full."""
         return float(self.fit.hard.mean())

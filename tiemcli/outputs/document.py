@@ -89,6 +89,7 @@ def describe(
         masks=[_mask(mask) for mask in explanation.masks],
         cost=CostRecord(
             forwards=explanation.forwards,
+            computed=round(explanation.computed, 2),
             backwards=explanation.backwards,
             seconds={stage: round(value, 3) for stage, value in explanation.seconds.items()},
         ),
@@ -114,6 +115,7 @@ def _mask(mask: ExtremalMask) -> MaskRecord:
         frame_areas=mask.frame_areas.tolist(),
         score=mask.score,
         smallest=mask.smallest,
+        evaluations=mask.evaluations,
     )
 
 

@@ -2,6 +2,8 @@
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from tiemcli.wording import cost_text
+
 _ENVIRONMENT = Environment(
     loader=PackageLoader("tiemcli.outputs"),
     autoescape=True,
@@ -28,4 +30,4 @@ def percent(share: float) -> str:
     return f"{digits}\N{NO-BREAK SPACE}%"
 
 
-_ENVIRONMENT.filters |= {"score": score, "percent": percent}
+_ENVIRONMENT.filters |= {"score": score, "percent": percent, "cost": cost_text}

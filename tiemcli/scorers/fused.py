@@ -1,5 +1,8 @@
 """Scoring by one fused ONNX graph: only masks cross to the device, the clip stays there."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
 import numpy as np
 import onnxruntime as ort
 
@@ -39,16 +42,9 @@ class FusedScorer:
         self.forwards = 0
         self.combining = 1.0
         self._session, self._batching, self._copies = session, batching, copies
-        device = device_of(session)
-        resident = {
-            fuse.DELTA: (clip - base)[None],
-            fuse.BASE: base[None],
-            fuse.TARGET: np.array([target], dtype=np.int64),
-        }
-        self._resident = {
-            name: ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), *device)
-            for name, array in resident.items()
-        }
+        between = {fuse.DELTA: (clip - base)[None], fuse.BASE: base[None]}
+        chosen = {fuse.TARGET: np.array([target], dtype=np.int64)}
+        self._resident = residents(between | chosen, session)
 
     @property
     def computed(self) -> float:
@@ -81,43 +77,83 @@ class FusedScorer:
 
         def forward(part: slice) -> Doubles:
             chosen = masks[part] if choice is None else masks[choice[part], frames]
-            return self._forward(chosen, upsampling, wanted)
+            fed = mask_feeds(np.repeat(chosen, self._copies, axis=0), upsampling)
+            (result,) = run_bound(self._session, self._resident, fed, [wanted])
+            return np.asarray(result, dtype=np.float64)[:: self._copies]
 
         count = len(masks if choice is None else choice)
         self.forwards += count
-        try:
+        with no_room_is_an_error():
             scores = self._batching.map(count, forward, progress)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            raise DeviceError("there is no memory for a single clip", _SMALLER) from error
-        if not np.isfinite(scores).all():
-            raise ClipError("the network's answer is no number under some mask", _NO_NUMBER)
-        return scores
+        return numbers(scores)
 
-    def _forward(self, masks: Floats, upsampling: Upsampling | None, wanted: str) -> Doubles:
-        masks = np.repeat(masks, self._copies, axis=0)
-        nothing = np.zeros((1, self.shape[0], 1, 1), dtype=np.float32)
-        binding = self._session.io_binding()
-        for name, value in self._resident.items():
-            binding.bind_ortvalue_input(name, value)
-        fed = {
-            fuse.GRID: nothing if upsampling is None else masks,
-            fuse.ROWS: _ONE if upsampling is None else upsampling.rows,
-            fuse.COLUMNS: _ONE if upsampling is None else upsampling.columns.T,
-            fuse.DENSE: masks if upsampling is None else nothing,
-        }
-        for name, array in fed.items():
-            binding.bind_cpu_input(name, np.ascontiguousarray(array, dtype=np.float32))
-        binding.bind_output(wanted, "cpu")
-        try:
-            self._session.run_with_iobinding(binding)
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise  # a smaller batch may do
-            raise ClipError(f"the network fails under a mask: {first_line(error)}") from error
-        (result,) = binding.copy_outputs_to_cpu()
-        return np.asarray(result, dtype=np.float64)[:: self._copies]
+
+def mask_feeds(masks: Floats, upsampling: Upsampling | None) -> dict[str, Floats]:
+    """What the fused graph is fed for masks (N, T, h, w): a grid to upsample, or pixels."""
+    nothing = np.zeros((1, masks.shape[1], 1, 1), dtype=np.float32)
+    return {
+        fuse.GRID: nothing if upsampling is None else masks,
+        fuse.ROWS: _ONE if upsampling is None else upsampling.rows,
+        fuse.COLUMNS: _ONE if upsampling is None else upsampling.columns.T,
+        fuse.DENSE: masks if upsampling is None else nothing,
+    }
+
+
+def run_bound(
+    session: ort.InferenceSession,
+    resident: Mapping[str, ort.OrtValue],
+    fed: Mapping[str, np.ndarray],
+    wanted: Sequence[str],
+) -> list[np.ndarray]:
+    """These outputs of one run, on the host.
+
+    resident: inputs that lie on the session's device already. fed: those that do not.
+    Raises ClipError where the network fails, what the runtime raises where memory is out.
+    """
+    binding = session.io_binding()
+    for name, value in resident.items():
+        binding.bind_ortvalue_input(name, value)
+    for name, array in fed.items():
+        binding.bind_cpu_input(name, np.asarray(array, order="C"))
+    for name in wanted:
+        binding.bind_output(name, "cpu")
+    try:
+        session.run_with_iobinding(binding)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise  # a smaller batch may do
+        raise ClipError(f"the network fails under a mask: {first_line(error)}") from error
+    answers: list[np.ndarray] = binding.copy_outputs_to_cpu()
+    return answers
+
+
+@contextmanager
+def no_room_is_an_error() -> Iterator[None]:
+    """Tell the user of what does not fit into memory even in the smallest batch: DeviceError."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DeviceError("there is no memory for a single clip", _SMALLER) from error
+
+
+def numbers(scores: Doubles) -> Doubles:
+    """The scores themselves; ClipError where one is no number."""
+    if not np.isfinite(scores).all():
+        raise ClipError("the network's answer is no number under some mask", _NO_NUMBER)
+    return scores
+
+
+def residents(
+    arrays: Mapping[str, np.ndarray], session: ort.InferenceSession
+) -> dict[str, ort.OrtValue]:
+    """Arrays on the session's device; on a CPU they are not copied."""
+    device = device_of(session)
+    return {
+        name: ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), *device)
+        for name, array in arrays.items()
+    }
 
 
 def device_of(session: ort.InferenceSession) -> tuple[str, int]:

@@ -1,7 +1,9 @@
 """A network made ready for scoring: fused, its batch freed and verified, its output understood."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -11,15 +13,25 @@ from tiemcli.errors import ModelError, TiemError, first_line
 from tiemcli.kernels.arrays import Doubles, Floats
 from tiemcli.kernels.free_batch import free_batch
 from tiemcli.kernels.fuse import Port, fuse
+from tiemcli.memory import available_memory
 from tiemcli.model import Model
 from tiemcli.scorers.answer import expected_answers, rows_of, understand
 from tiemcli.scorers.batching import Batching
 from tiemcli.scorers.fused import FusedScorer, device_of
+from tiemcli.scorers.half import in_half_precision
+from tiemcli.scorers.reuse import SAME, AnsweringScorer, Reuse, Whole, difference
 from tiemcli.scorers.session import fold_constants, make_session
+from tiemcli.scorers.splitting import split_frame_wise
+from tiemcli.settings import Precision
+
+if TYPE_CHECKING:
+    from tiemcli.gradients import Differentiable
 
 # The largest difference, in units of the outputs' range, that a rewritten graph may show; where the
 # input is in half precision, a last digit of it that falls the other way is worth more.
 TOLERANCE, HALF_TOLERANCE = 1e-4, 2e-3
+# The same where all of the network is in half precision.
+ALL_HALF_TOLERANCE = 1e-2
 # The same for a network that rounds inside, where clips go one by one: the last digit of a pixel may
 # turn a number of eight bits the other way.
 QUANTISED_TOLERANCE = 2e-2
@@ -33,7 +45,7 @@ class Network:
 
     session: of the fused graph. looped: the batch that could not be freed, None where it is free.
     rewritten: the session's graph had to be changed for that. notes: what was assumed or given up, a
-    line each.
+    line each. reuse: how work is saved that several clips share, None where none is.
     """
 
     model: Model
@@ -43,6 +55,7 @@ class Network:
     looped: int | None
     rewritten: bool
     notes: tuple[str, ...]
+    reuse: Reuse | None = None
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -54,53 +67,140 @@ class Network:
         kind, index = device_of(self.session)
         return kind if kind == "cpu" else f"{kind}:{index}"
 
+    @cached_property
+    def differentiable(self) -> "Differentiable":
+        """The network in torch, made once for all clips.
+
+        Raises ModelError where there is no torch, or no function for one of its operators.
+        """
+        try:
+            import torch
+
+            from tiemcli.gradients import Differentiable
+        except ImportError as error:
+            raise ModelError("torch is not installed (pip install torch)") from error
+        device = self.device if torch.cuda.is_available() else "cpu"
+        return Differentiable(self.model.with_weights(), device)
+
     @property
     def quantised(self) -> bool:
         """Whether any operator of the network rounds."""
         return _is_quantised(self.model.proto)
 
-    def scorer(self, clip: Floats, base: Floats, target: int = 0) -> FusedScorer:
+    def scorer(self, clip: Floats, base: Floats, target: int = 0) -> AnsweringScorer:
         """The scorer of one output under masks between clip and base, (C, T, H, W) float32."""
+        plain = self.whole(clip, base, target)
+        return self.reuse.scorer(plain, clip, base, target) if self.reuse else plain
+
+    def whole(self, clip: Floats, base: Floats, target: int = 0) -> FusedScorer:
+        """The same, computing every clip anew."""
         copies = self.looped or 1
         return FusedScorer(self.session, self.batching, clip, base, target, copies=copies)
 
     def outputs(self, clip: Floats) -> Doubles:
         """Every output for a clip (C, T, H, W) float32, softmaxed if logits: (K,) float64."""
         frames = clip.shape[1]
-        everything: Doubles = self.scorer(clip, clip).outputs(np.ones((1, frames), np.float32))[0]
+        everything: Doubles = self.whole(clip, clip).outputs(np.ones((1, frames), np.float32))[0]
         return everything
 
 
-def load_network(model: Model, device: str, batch_size: int | None = None) -> Network:
-    """Sessions made, output kind settled, batch freed if it can be.
+def load_network(
+    model: Model,
+    device: str,
+    batch_size: int | None = None,
+    memory: int | None = None,
+    reuse: bool = True,
+    precision: Precision = "full",
+) -> Network:
+    """Sessions made, output kind settled, batch freed if it can be, shared work found.
 
-    batch_size: clips a run, None to find the best while scoring. Raises ModelError where the
-    network cannot be run as the model says, DeviceError where the device does not come up.
+    batch_size: clips a run, None to find the best while scoring. memory: bytes that tables of shared
+    work may take, None for a quarter of what is free. reuse: whether to look for such work. precision:
+    of what is scored. Raises ModelError where the network cannot be run as the model says, or not in
+    that precision, DeviceError where the device does not come up.
     """
     probes = _probe_clips(model)
+    network, proto = _whole_network(model, device, batch_size, precision, probes)
+    if not reuse:
+        return network
+    whole = Whole(
+        model=model,
+        graph=proto,
+        port=network.port,
+        device=device,
+        looped=network.looped,
+        batch_size=batch_size,
+        memory=available_memory() // 4 if memory is None else memory,
+    )
+    found, given_up = _find_reuse(whole, network.whole(*probes), probes)
+    return replace(network, reuse=found, notes=(*network.notes, *given_up))
+
+
+def _find_reuse(
+    whole: Whole, plain: FusedScorer, probes: Floats
+) -> tuple[Reuse | None, tuple[str, ...]]:
+    """How work is saved that clips share, and a line on what had to be given up.
+
+    plain: the scorer between the probes without reuse. Ways are tried in this order, the one that
+    saves most first.
+    """
+    notes: tuple[str, ...] = ()
+    for look in (split_frame_wise,):
+        found, apart = _tried(look, whole, plain, probes)
+        if found is not None and apart <= SAME:
+            return found, ()
+        if found is not None:
+            notes = (f"{found.given_up}: it would change scores by {apart:.0e}",)
+    return None, notes
+
+
+def _tried(
+    look: Callable[[Whole], Reuse | None], whole: Whole, plain: FusedScorer, probes: Floats
+) -> tuple[Reuse | None, float]:
+    """What a way finds, and how far scores are apart with it and without."""
+    try:
+        found = look(whole)
+        if found is None:
+            return None, 0.0
+        return found, difference(found, plain, whole.port.output_kind, *probes)
+    except Exception:  # noqa: BLE001  the network answers without
+        return None, 0.0
+
+
+def _whole_network(
+    model: Model, device: str, batch_size: int | None, precision: Precision, probes: Floats
+) -> tuple[Network, onnx.ModelProto]:
+    """The network without reuse, and the graph that is fused in its session."""
     reference = [rows_of(model, output) for output in _run_as_it_is(model, device, probes)]
     port, notes = understand(model, reference)
     expected = expected_answers(reference, port)
-    half = model.element_type == onnx.TensorProto.FLOAT16
-    tolerance = HALF_TOLERANCE if half else TOLERANCE
+    tolerance = HALF_TOLERANCE if model.element_type == onnx.TensorProto.FLOAT16 else TOLERANCE
+    run = model
+    if precision == "half":
+        run = replace(model, proto=in_half_precision(model.proto, model.path.parent))
+        tolerance = ALL_HALF_TOLERANCE
     # Not in the very batch that the file may be fixed at.
     several = 3 if model.batch == 2 else 2
-    for proto in _candidates(model):
+    for proto in _candidates(run):
         session = _fused(proto, model, port, device)
         if session is not None and _agrees(session, probes, expected, tolerance, batch=several):
-            rewritten = proto is not model.proto
-            return Network(model, port, session, Batching(batch_size), None, rewritten, notes)
+            rewritten, batching = proto is not run.proto, Batching(batch_size)
+            return Network(model, port, session, batching, None, rewritten, notes), proto
     copies = model.batch or 1
     tolerance = QUANTISED_TOLERANCE if _is_quantised(model.proto) else tolerance
-    session = _fused(model.proto, model, port, device)
+    session = _fused(run.proto, model, port, device)
     if session is None or not _agrees(session, probes, expected, tolerance, batch=1, copies=copies):
+        if precision == "half":
+            raise ModelError(
+                "the network answers differently in half precision", "leave out --precision half"
+            )
         raise ModelError(
             "the network answers differently with masks in front of it",
             "does it draw random numbers, as dropout does? export it in evaluation mode",
         )
     what = f"a batch larger than {copies} fails or changes the answer"
     notes = (*notes, f"clips go one by one: {what}")
-    return Network(model, port, session, Batching(1), copies, False, notes)
+    return Network(model, port, session, Batching(1), copies, False, notes), run.proto
 
 
 def _is_quantised(proto: onnx.ModelProto) -> bool:
