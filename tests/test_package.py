@@ -136,6 +136,7 @@ def test_all_but_gradients_works_without_torch(root: Path, tmp_path: Path) -> No
         ("bench",),
         ("bench", "whitebox"),
         ("bench", "networks"),
+        ("bench", "speed"),
     ):
         assert "Usage" in run(binaries / "tiem", *command, "--help")
     assert "temporal importance falls there" in run(binaries / "tiem", "demo")

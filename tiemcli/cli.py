@@ -35,6 +35,8 @@ app.add_typer(bench, name="bench")
 
 def main() -> None:
     """The `tiem` command: a user's mistake is one line and its exit code, a bug a traceback."""
+    # Torch's idle threads would spin, and starve the decoder and the runtime's.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves as little behind as Ctrl-C
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -172,3 +174,17 @@ def networks(
     from tiemcli import command
 
     command.networks(only, as_json=json, as_markdown=markdown)
+
+
+@bench.command()
+def speed(
+    network: Annotated[
+        str, typer.Option("--network", help="Networks whose name has this in it.")
+    ] = "",
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/benchmarks.md.")] = False,
+    json: options.Json = False,
+) -> None:
+    """What tiem takes beside ONNX Runtime, torch and the paper's recipe, in processor time."""
+    from tiemcli import command
+
+    command.speed(network, as_json=json, as_markdown=markdown)

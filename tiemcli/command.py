@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 import webbrowser
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -239,3 +240,19 @@ def networks(only: str, *, as_json: bool, as_markdown: bool) -> None:
         print(markdown(table, date.today()), end="")
     else:
         print_networks(table)
+
+
+def speed(only: str, *, as_json: bool, as_markdown: bool) -> None:
+    """Measure what tiem takes beside what else there is, and print a row for each comparison."""
+    from tiemcli.bench.speed.comparison import rows
+    from tiemcli.bench.speed.table import markdown, show
+
+    began = time.perf_counter()
+    with Terminal(quiet=False) as terminal:
+        table = list(rows(only, terminal.note))
+    if as_json:
+        print(json.dumps({"rows": [asdict(row) for row in table]}, indent=2))
+    elif as_markdown:
+        print(markdown(table, date.today(), time.perf_counter() - began), end="")
+    else:
+        show(table)

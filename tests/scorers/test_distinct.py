@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tiemcli.scorers.distinct import Distinct, distinct_frames
+from tiemcli.scorers.reuse.distinct import Distinct, distinct_frames
 
 
 def check(keep: np.ndarray, distinct: Distinct, choice: np.ndarray | None) -> None:

@@ -17,9 +17,9 @@ from tiemcli.kernels.prefix import Prefix
 from tiemcli.kernels.upsample import gaussian_upsampling
 from tiemcli.kernels.windows import enumerate_windows, window_membership, window_sizes
 from tiemcli.model import load_model
-from tiemcli.scorers import splitting
-from tiemcli.scorers.frame_wise import FrameWise, FrameWiseScorer
 from tiemcli.scorers.network import Network, load_network
+from tiemcli.scorers.reuse import splitting
+from tiemcli.scorers.reuse.frame_wise import FrameWise, FrameWiseScorer
 
 HEIGHT, WIDTH, WIDE, HIDDEN, CLASSES = 10, 12, 6, 4, 3
 # What joins the frames' features (N, T, 6).
@@ -449,7 +449,7 @@ def test_a_clip_that_memory_does_not_hold_is_an_error(
     def full(*asked: object) -> None:
         raise RuntimeError("Failed to allocate memory for requested buffer of size 123")
 
-    monkeypatch.setattr("tiemcli.scorers.encoder.run_bound", full)
+    monkeypatch.setattr("tiemcli.scorers.reuse.encoder.run_bound", full)
     with pytest.raises(DeviceError, match="no memory"):
         scorer_of(network).score(windows(5))
 

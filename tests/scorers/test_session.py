@@ -13,6 +13,7 @@ from tiemcli.model import load_model
 from tiemcli.scorers import session
 from tiemcli.scorers.network import load_network
 from tiemcli.scorers.session import is_out_of_memory, make_session
+from tiemcli.settings import Precision
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
@@ -68,17 +69,22 @@ def test_cuda_that_comes_up_on_the_cpu_is_an_error(build_network: Callable[..., 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not session.has_cuda(), reason="no CUDA device")
-def test_scores_on_cuda_are_those_on_the_cpu(build_network: Callable[..., Path]) -> None:
+@pytest.mark.parametrize(("precision", "tolerance"), [("full", 1e-4), ("half", 1e-2)])
+@pytest.mark.parametrize("reuse", [False, True])
+def test_scores_on_cuda_are_those_on_the_cpu(
+    build_network: Callable[..., Path], precision: Precision, tolerance: float, reuse: bool
+) -> None:
     """The same masks give the same scores on both devices, the clip resident on each."""
     model = load_model(build_network(), Facts())
     clip = np.random.default_rng(0).random(model.shape, dtype=np.float32)
     keep = (np.random.default_rng(1).random((9, 4)) < 0.5).astype(np.float32)
     scores = []
     for device in ("cpu", "cuda"):
-        network = load_network(model, device)
+        how = precision if device == "cuda" else "full"
+        network = load_network(model, device, reuse=reuse, precision=how)
         assert network.device.startswith(device)
         scores.append(network.scorer(clip, np.zeros_like(clip), 1).score(keep))
-    np.testing.assert_allclose(*scores, atol=1e-4)
+    np.testing.assert_allclose(*scores, atol=tolerance)
 
 
 def test_a_network_that_the_runtime_refuses_is_a_model_error() -> None:

@@ -19,9 +19,10 @@ from tiemcli.scorers.answer import expected_answers, rows_of, understand
 from tiemcli.scorers.batching import Batching
 from tiemcli.scorers.fused import FusedScorer, device_of
 from tiemcli.scorers.half import in_half_precision
-from tiemcli.scorers.reuse import SAME, AnsweringScorer, Reuse, Whole, difference
+from tiemcli.scorers.reuse.shared import SAME, AnsweringScorer, Reuse, Whole, difference
+from tiemcli.scorers.reuse.splitting import split_frame_wise
+from tiemcli.scorers.reuse.unrolled import unroll
 from tiemcli.scorers.session import fold_constants, make_session
-from tiemcli.scorers.splitting import split_frame_wise
 from tiemcli.settings import Precision
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def _find_reuse(
     saves most first.
     """
     notes: tuple[str, ...] = ()
-    for look in (split_frame_wise,):
+    for look in (split_frame_wise, unroll):
         found, apart = _tried(look, whole, plain, probes)
         if found is not None and apart <= SAME:
             return found, ()

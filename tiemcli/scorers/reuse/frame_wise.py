@@ -8,10 +8,10 @@ from tiemcli.kernels import fuse
 from tiemcli.kernels.arrays import Doubles, Floats, Ints
 from tiemcli.kernels.upsample import Upsampling
 from tiemcli.scorers import Progress, unheard
-from tiemcli.scorers.distinct import Distinct, distinct_frames
-from tiemcli.scorers.encoder import Encoder
 from tiemcli.scorers.fused import FusedScorer, no_room_is_an_error, residents
-from tiemcli.scorers.suffix import Suffix
+from tiemcli.scorers.reuse.distinct import Distinct, distinct_frames
+from tiemcli.scorers.reuse.encoder import Encoder
+from tiemcli.scorers.reuse.suffix import Suffix
 
 # Clips of masks of their own that are encoded before any is scored: enough to fill every place, and
 # few enough that a user sees them go by. What repeats in later ones is encoded again.

@@ -14,12 +14,12 @@ from tiemcli.kernels.prefix import Axes, Cut, Prefix, find_prefix
 from tiemcli.kernels.split import encoder, shape_sources, slice_shape, suffix
 from tiemcli.kernels.subgraph import answering, subnetwork
 from tiemcli.scorers.batching import Batching
-from tiemcli.scorers.encoder import Encoder
-from tiemcli.scorers.frame_wise import FrameWise
 from tiemcli.scorers.fused import residents
-from tiemcli.scorers.reuse import Whole
+from tiemcli.scorers.reuse.encoder import Encoder
+from tiemcli.scorers.reuse.frame_wise import FrameWise
+from tiemcli.scorers.reuse.shared import Whole
+from tiemcli.scorers.reuse.suffix import Size, Suffix
 from tiemcli.scorers.session import make_session
-from tiemcli.scorers.suffix import Size, Suffix
 
 # The share of the work that a prefix must save.
 WORTHWHILE = 0.3
