@@ -38,6 +38,7 @@ def test_a_network_comes_all_the_way() -> None:
         assert row.difference < 1e-5
         assert row.gap is not None
         assert row.gap < 1e-5
+        assert row.apart is None or row.apart < 1e-5
         assert row.seconds > 0
 
 
@@ -146,11 +147,25 @@ def keys(page: str) -> list[tuple[str, str, int, str]]:
 
 def test_the_page_has_a_line_a_row() -> None:
     """Sums, numbers and reasons; a bar in a reason does not end its cell."""
-    row = Row("net", "dynamo", 18, "export", "", True, 1.26e-7, "free", True, 0.0, "", 60.0)
+    row = Row(
+        network="net",
+        converter="dynamo",
+        opset=18,
+        kind="export",
+        derived="",
+        exported=True,
+        difference=1.26e-7,
+        batch="free",
+        reuse="frames",
+        apart=0.0,
+        autograd=True,
+        gap=0.0,
+        seconds=60.0,
+    )
     other = Row("net", "dynamo", 18, "derived", "fp16", reason="a|b", seconds=60.0)
     page = markdown([row, other], date(2026, 11, 23))
-    assert "| net | dynamo | 18 |  | 1e-07 | free | yes | 0 |  |" in page
-    assert "| net | dynamo | 18 | fp16 |  |  | no |  | a\\|b |" in page
+    assert "| net | dynamo | 18 |  | 1e-07 | free | frames | 0 | yes | 0 |  |" in page
+    assert "| net | dynamo | 18 | fp16 |  |  |  |  | no |  | a\\|b |" in page
     assert "| exports in float32 | 1 of 1 | 1 of 1 |" in page
     assert "| derived files | 0 of 1 | 0 of 1 |" in page
     assert "2026-11-23 in 2 minutes" in page
@@ -159,8 +174,12 @@ def test_the_page_has_a_line_a_row() -> None:
 
 
 def test_the_committed_page_is_of_these_networks(root: Path) -> None:
-    """docs/networks.md has the files that the code makes, enough of them with gradients."""
+    """docs/networks.md has the files that the code makes, enough of them with gradients, and none
+    whose scores are further apart with reuse than 1e-5."""
     page = (root / "docs" / "networks.md").read_text(encoding="utf-8")
+    reused = re.findall(r"\| (?:frames|stretches) \| (\S+) \|", page)
+    assert len(reused) >= 20
+    assert all(float(apart) <= 1e-5 for apart in reused)
     expected = [(c.network, c.form.converter, c.form.opset, c.derived) for c in CASES]
     assert sorted(keys(page)) == sorted(expected)
     for files, made, least in (("exports in float32", 48, 40), ("derived files", 35, 25)):

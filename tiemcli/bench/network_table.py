@@ -26,6 +26,9 @@ look-alikes of a few layers. All are fed small clips, since operators are what i
   the module's answers. tiem did not cause it: it is what the converter or the tool changed.
 - **batch**: `free` if the graph takes any batch, whatever the file declares; `rewritten` if it was
   fixed and tiem freed it; `looped` if clips go one by one.
+- **reuse**: what the windows of a clip share and tiem computes once: `frames` that the network encodes
+  one by one, or `stretches` of frames that it convolves in time.
+- **apart**: between the windows' scores with that and without, at most, as probabilities or values.
 - **gradient**: `yes` if the network is differentiated, its answer in torch being ONNX Runtime's and
   its gradient there and finite. Otherwise tiem says why, and asks by queries alone.
 - **gap**: between the answers in torch and in ONNX Runtime, at most, in units of their range.
@@ -84,8 +87,8 @@ def _sums(part: Sequence[Row]) -> str:
 
 
 def _lines(part: Sequence[Row]) -> Iterator[str]:
-    yield "| network | converter | opset | derived | difference | batch | gradient | gap | note |"
-    yield "|---|---|---|---|---|---|---|---|---|"
+    yield "| network | converter | opset | derived | difference | batch | reuse | apart | gradient | gap | note |"
+    yield "|---|---|---|---|---|---|---|---|---|---|---|"
     for row in part:
         cells = (
             row.network,
@@ -94,6 +97,8 @@ def _lines(part: Sequence[Row]) -> Iterator[str]:
             row.derived,
             _small(row.difference),
             row.batch or "",
+            row.reuse or "",
+            _small(row.apart),
             "yes" if row.autograd else "no",
             _small(row.gap),
             row.reason.replace("|", "\\|"),

@@ -22,8 +22,10 @@ from tiemcli.exporters.original import Form, Original, Wanted
 from tiemcli.extremal.backend import differentiate
 from tiemcli.extremal.objective import Objective
 from tiemcli.kernels.arrays import Bytes, Doubles, Floats
+from tiemcli.kernels.windows import enumerate_windows, window_membership, window_sizes
 from tiemcli.model import Model, load_model
 from tiemcli.scorers.network import Network, load_network
+from tiemcli.scorers.reuse.frame_wise import FrameWise
 from tiemcli.scorers.session import make_session
 
 CALIBRATION_CLIPS = 4
@@ -38,7 +40,9 @@ class Row:
     kind: written by a converter, or made of such a file in the way that `derived` names. opset: as
     it was asked of the converter. exported: tiem reads the file. difference: the largest between
     the file's answer and the original module's, in units of the range of its answers. batch: the
-    file takes any, a rewritten one does, or clips go one by one. autograd: its gradient is there,
+    file takes any, a rewritten one does, or clips go one by one. reuse: what windows share, frames
+    that are encoded or stretches of frames that are convolved. apart: the largest difference between
+    their scores with that and without, in units of a probability or of a value. autograd: its gradient is there,
     and verified on a clip. gap: the largest difference between its answers in torch and in ONNX
     Runtime, in units of their range. reason: why it came no further, or the doubt that was raised.
     seconds: of all that. None where it did not come so far.
@@ -52,6 +56,8 @@ class Row:
     exported: bool = False
     difference: float | None = None
     batch: Literal["free", "rewritten", "looped"] | None = None
+    reuse: Literal["frames", "stretches"] | None = None
+    apart: float | None = None
     autograd: bool = False
     gap: float | None = None
     reason: str = ""
@@ -129,6 +135,7 @@ def _steps(row: Row, files: _Files, case: Case) -> Iterator[Row]:
     else:
         row = replace(row, batch="rewritten" if network.rewritten else "free")
     yield row
+    yield (row := _reused(row, network, clip))
     yield _differentiated(row, network, clip)
 
 
@@ -156,6 +163,21 @@ def _difference(model: Model, original: Original, clip: Floats) -> float:
     (found,) = session.run([model.output], {model.input: fed})
     expected = original.answer(fed.astype(original.dtype))
     return float(np.abs(found.astype(np.float64) - expected).max() / np.ptp(expected))
+
+
+def _reused(row: Row, network: Network, clip: Floats) -> Row:
+    """The row with what the windows of the clip share, if they do."""
+    if network.reuse is None:
+        return row
+    base = network.model.preprocessing.base("black", clip)
+    frames = clip.shape[1]
+    keep = 1 - window_membership(frames, enumerate_windows(frames, window_sizes(frames)))
+    alone = network.whole(clip, base).score(keep)
+    apart = float(np.abs(network.scorer(clip, base).score(keep) - alone).max())
+    kind: Literal["frames", "stretches"] = (
+        "frames" if isinstance(network.reuse, FrameWise) else "stretches"
+    )
+    return replace(row, reuse=kind, apart=apart)
 
 
 def _differentiated(row: Row, network: Network, clip: Floats) -> Row:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import wraps
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from unittest.mock import patch
 
@@ -75,37 +76,53 @@ def _explaining(clips: tuple[Path, ...], model: Path, folder: Path) -> Callable[
 
 
 def watched(
-    work: Callable[[], None], methods: Sequence[tuple[type, str]]
+    work: Callable[[], None], functions: Sequence[tuple[Any, str]]
 ) -> tuple[float, float, float]:
-    """Seconds on the clock, seconds of processors, and the share of the first spent in `methods`.
+    """Seconds on the clock, seconds of processors, and the share of the first in which any thread
+    is in one of `functions`, by owner and name.
 
-    They are replaced while the work runs by ones that take the time as well. None may call another.
+    They are replaced while the work runs by ones that take the time as well.
     """
-    spent: list[float] = []
+    inside = _Inside()
     with ExitStack() as watching:
-        for owner, name in methods:
-            timed = _timed(getattr(owner, name), spent)
+        for owner, name in functions:
+            timed = inside.timing(getattr(owner, name))
             watching.enter_context(patch.object(owner, name, timed))
         wall, cpu = time.perf_counter(), cpu_seconds()
         work()
         wall, cpu = time.perf_counter() - wall, cpu_seconds() - cpu
-    return wall, cpu, sum(spent) / wall
+    return wall, cpu, inside.seconds / wall
 
 
-def _timed(method: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
-    @wraps(method)
-    def run(*arguments: Any, **named: Any) -> Any:
-        began = time.perf_counter()
-        try:
-            return method(*arguments, **named)
-        finally:
-            spent.append(time.perf_counter() - began)
+class _Inside:
+    """The time in which any thread is inside; several at once count once."""
 
-    return run
+    def __init__(self) -> None:
+        self.seconds = self._since = 0.0
+        self._threads, self._lock = 0, Lock()
+
+    def timing(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def run(*arguments: Any, **named: Any) -> Any:
+            self._count(1)
+            try:
+                return function(*arguments, **named)
+            finally:
+                self._count(-1)
+
+        return run
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            now = time.perf_counter()
+            if self._threads:
+                self.seconds += now - self._since
+            self._since = now
+            self._threads += change
 
 
-def _running_a_network() -> tuple[tuple[type, str], ...]:
-    """The methods in which a network runs: in ONNX Runtime, and in torch there and back."""
+def _running_a_network() -> tuple[tuple[Any, str], ...]:
+    """The functions in which a network runs: in ONNX Runtime, and in torch there and back."""
     import torch
 
     from tiemcli.gradients import Differentiable
@@ -115,5 +132,5 @@ def _running_a_network() -> tuple[tuple[type, str], ...]:
         (ort.InferenceSession, "run_with_iobinding"),
         (ort.InferenceSession, "run_with_ort_values"),
         (Differentiable, "__call__"),
-        (torch.Tensor, "backward"),
+        (torch.autograd, "grad"),
     )

@@ -81,7 +81,8 @@ def rows(subject: Subject) -> Iterator[Row]:
         forgets, held, before = forget_peak(), resident_memory(), reusing.computed
         scores = reusing.score(keep[spanned])
         heat.forwards = (reusing.computed - before) * len(keep) / len(spanned)
-        heat.peak_bytes = loaded + peak_memory() - held if forgets else None
+        if forgets and network.reuse is not None:
+            heat.peak_bytes = loaded + peak_memory() - held
         return scores if network.reuse is None else scores[sample]
 
     full = heat.turn(REUSE, len(spanned), score_all)
