@@ -132,15 +132,16 @@ def _verify(
 
     axes: of the input.
     """
-    chosen = _mixtures(*count)
-    mixed = [_mixture(pair, axes, choice) for choice in chosen]
+    # The first clip holds still, one frame all through, and so tells whether places are alike.
     still = np.broadcast_to(axes.first(pair[0]), pair[0].shape).copy()
-    answers = run(subnetwork(model, list(places)), [*pair, *mixed, still])
+    ends, chosen = (still, pair[1]), _mixtures(*count)
+    mixed = [_mixture(ends, axes, choice) for choice in chosen]
+    answers = run(subnetwork(model, list(places)), [*ends, *mixed])
     cuts, uniform = [], True
-    for (name, place), first, *others, alike in zip(places.items(), *answers, strict=True):
+    for (name, place), first, *others in zip(places.items(), *answers, strict=True):
         if not _follows((first, *others), place, chosen):
             return None
-        numbers = alike.astype(np.float64)
+        numbers = first.astype(np.float64)
         gap = np.abs(numbers - place.first(numbers)).max()
         uniform &= bool(gap <= SAME * np.abs(numbers).max())
         kind = helper.np_dtype_to_tensor_dtype(first.dtype)

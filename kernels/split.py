@@ -25,7 +25,7 @@ from tiemcli.kernels.prefix import Cut
 from tiemcli.kernels.subgraph import reads, subnetwork
 
 # Of the k-th cut: its table and the rows of it that a clip consists of; what a table is filled with.
-TABLE, ROWS_OF, CODE = "tiem.table{}", "tiem.rows{}", "tiem.code{}"
+TABLE, ROWS_OF, CODE = "tiem.table.{}", "tiem.rows.{}", "tiem.code.{}"
 # Which frame of the clip and its base stands in each place.
 PLACES = "tiem.places"
 

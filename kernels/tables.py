@@ -16,6 +16,7 @@ from tiemcli.kernels.arrays import Bools, Ints
 from tiemcli.kernels.fuse import opset_of
 from tiemcli.kernels.patterns import Rows, distinct_rows
 from tiemcli.kernels.slices import RowNode, Unrolling
+from tiemcli.kernels.split import ROWS_OF, TABLE
 from tiemcli.kernels.subgraph import reads
 from tiemcli.kernels.work import Shapes, multiply_adds
 
@@ -25,8 +26,6 @@ MOVE = 20
 # Numbers that the widest tensor of one run has, and the fewest rows of a run: it should fit into a
 # processor's cache, for all that a run makes is read again at once.
 RUN_NUMBERS, FEWEST_ROWS = 1 << 21, 4
-# Inputs of a segment: a table, and which of its rows each row reads.
-TABLE, INDEX = "tiem.of.{}", "tiem.at.{}"
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,8 @@ def fronts(
             for name, known in unrolling.slices.items()
             if unrolling.levels[known.level].rank <= rank
         }
-        rest, crossing = _behind(model, output, early)
+        rest, read = _behind(model, output, early)
+        crossing = [name for name in unrolling.slices if name in read & early]
         if output in crossing or unrolling.input in crossing:
             return
         # A table's rows are (C, H, W), and the rest wants them in its tensor's own order.
@@ -102,17 +102,14 @@ def _work(nodes: Sequence[onnx.NodeProto], shapes: Shapes) -> int:
 
 def _behind(
     model: onnx.ModelProto, output: str, early: set[str]
-) -> tuple[list[onnx.NodeProto], list[str]]:
-    """The nodes that an output needs when the early tensors are known, and which of these it needs."""
+) -> tuple[list[onnx.NodeProto], set[str]]:
+    """The nodes that an output needs when the early tensors are known, and all that these read."""
     needed, nodes = {output}, list[onnx.NodeProto]()
     for node in reversed(model.graph.node):
         if not needed.isdisjoint(set(node.output) - early):
             nodes.append(node)
             needed |= reads(node)
-    crossing = [name for node in model.graph.node for name in node.output]
-    return nodes, [
-        name for name in [*crossing, model.graph.input[0].name] if name in needed & early
-    ]
+    return nodes, needed
 
 
 def _front(unrolling: Unrolling, crossing: Sequence[str], rest: int, whole: int) -> Front:
@@ -173,12 +170,12 @@ def segment_model(
 ) -> onnx.ModelProto:
     """A segment as a network of its own; `model` gives the operators' versions.
 
-    Inputs: of each read its table (rows, C, H, W) float32 and index (R,) int64; of the first level
+    Inputs: of each read its table (U, C, H, W) float32 and rows of it (R,) int64; of the first level
     the network's input as rows (R, C, H, W). Outputs: the tables' own rows (R, C, H, W).
     """
     nodes, inputs = [], list[onnx.ValueInfoProto]()
     for name in segment.reads:
-        table, index = TABLE.format(name), INDEX.format(name)
+        table, index = TABLE.format(name), ROWS_OF.format(name)
         shape = unrolling.slices[unrolling.reads[name].source].shape
         inputs.append(_rows_info(table, "U", shape))
         inputs.append(helper.make_tensor_value_info(index, TensorProto.INT64, ["R"]))

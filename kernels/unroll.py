@@ -133,10 +133,12 @@ def _convolution(builder: Builder, node: onnx.NodeProto) -> None:
         spatial(tap, name, bias if carries else [])
         bias = [] if carries else bias
     level, gathered = builder.gathered(names, [places[tap] for tap in used], "tap")
-    if bias:
+    total = f"{output}.sum" if bias else output
+    builder.add("Sum", gathered, total, level, {})
+    if bias:  # not in the sum, which does not broadcast in the oldest version
         flat = builder.constants[bias[0]].reshape(1, -1, 1, 1)
-        gathered.append(builder.constant(f"tiem.{bias[0]}.rows", flat))
-    builder.add("Sum", gathered, output, level, {})
+        every = builder.constant(f"tiem.{bias[0]}.rows", flat)
+        builder.add("Add", [total, every], output, level, {})
     builder.know(output, level, x.axes)
 
 

@@ -100,8 +100,8 @@ def check(model: onnx.ModelProto, cuts: Sequence[Cut], shapes: Sequence[str], po
     feeds: dict[str, np.ndarray] = {"tiem.target": np.array([2])}
     for index, (cut, code) in enumerate(zip(cuts, codes, strict=True)):
         assert code.shape == (4 * t, *slice_shape(cut))
-        feeds[f"tiem.table{index}"] = code[order]
-        feeds[f"tiem.rows{index}"] = choice * t + np.arange(t)
+        feeds[f"tiem.table.{index}"] = code[order]
+        feeds[f"tiem.rows.{index}"] = choice * t + np.arange(t)
     mixed = to_layout(blend(clip, base, keep[choice, np.arange(t)]), port.layout)
     for name in shape_sources(model, shapes):
         (feeds[name],) = session(answering_too(model, name)).run([name], {"clip": mixed})

@@ -10,8 +10,9 @@ from onnx import TensorProto, numpy_helper, parser
 
 from tiemcli.kernels.fuse import Port
 from tiemcli.kernels.schedule import front_work, groups, schedule
+from tiemcli.kernels.split import ROWS_OF, TABLE
 from tiemcli.kernels.subgraph import subnetwork
-from tiemcli.kernels.tables import INDEX, MOVE, TABLE, Front, fronts, segment_model
+from tiemcli.kernels.tables import MOVE, Front, fronts, segment_model
 from tiemcli.kernels.unroll import find_unrolling
 from tiemcli.kernels.work import multiply_adds, value_shapes
 
@@ -63,13 +64,13 @@ def weights() -> dict[str, np.ndarray]:
     return floats | {"twelve": twelve, "zero": np.float32(0), "six": np.float32(6)}
 
 
-def network(body: str, layout: str = "NCTHW") -> onnx.ModelProto:
+def network(body: str, layout: str = "NCTHW", opset: int = 17) -> onnx.ModelProto:
     """From `clip` of this layout to `logits`, the mean of `h` over time and space."""
     order = ", ".join(str(layout.index(axis)) for axis in "NCTHW")
     sizes = ",".join(str(SIZES.get(axis, "N")) for axis in layout)
     model = parser.parse_model(
-        f'<ir_version: 9, opset_import: ["": 17]> net (float[{sizes}] clip) => (float[N, K] logits)'
-        f"{{ x = Transpose<perm = [{order}]>(clip) {body}"
+        f'<ir_version: 9, opset_import: ["": {opset}]> '
+        f"net (float[{sizes}] clip) => (float[N, K] logits) {{ x = Transpose<perm = [{order}]>(clip) {body}"
         " mean = GlobalAveragePool(h) logits = Flatten(mean) }"
     )
     read = {name for node in model.graph.node for name in node.input}
@@ -115,7 +116,7 @@ def tables(model: onnx.ModelProto, front: Front, clips: np.ndarray) -> dict[str,
                 there = read.places[place]
                 source = filled[read.source][:, max(there, 0)]
                 fed[TABLE.format(name)] = source if there >= 0 else 0 * np.nan_to_num(source)
-                fed[INDEX.format(name)] = np.arange(count)
+                fed[ROWS_OF.format(name)] = np.arange(count)
             if segment.level == 0:
                 fed["clip"] = np.ascontiguousarray(clips[:, :, place])
             answers = session.run([f"tiem.{table}" for table in segment.tables], fed)
@@ -124,11 +125,8 @@ def tables(model: onnx.ModelProto, front: Front, clips: np.ndarray) -> dict[str,
     return filled
 
 
-@pytest.mark.parametrize("layout", ["NCTHW", "NTHWC", "NCHWT"])
-@pytest.mark.parametrize("name", BODIES)
-def test_tables_hold_the_networks_own_tensors(name: str, layout: str) -> None:
+def check_tables(model: onnx.ModelProto, layout: str = "NCTHW") -> None:
     """Wherever the network is cut, what the rest reads is what the network computes there."""
-    model = network(BODIES[name], layout)
     clips = np.random.default_rng(0).normal(size=(2, *SIZES.values())).astype(np.float32)
     found = fronts_of(model, layout)
     assert found
@@ -139,6 +137,32 @@ def test_tables_hold_the_networks_own_tensors(name: str, layout: str) -> None:
         for table, tensor in zip(front.crossing, own, strict=True):
             assert front.unrolling.slices[table].axes == "NCTHW"
             np.testing.assert_allclose(filled[table], tensor.swapaxes(1, 2), atol=1e-4)
+
+
+@pytest.mark.parametrize("layout", ["NCTHW", "NTHWC", "NCHWT"])
+@pytest.mark.parametrize("name", BODIES)
+def test_tables_hold_the_networks_own_tensors(name: str, layout: str) -> None:
+    """Of any form of convolution and whatever joins them, in any layout."""
+    check_tables(network(BODIES[name], layout), layout)
+
+
+@pytest.mark.parametrize("opset", [7, 8, 10, 13, 21])
+def test_every_version_of_the_operators_will_do(opset: int) -> None:
+    """Where each tap falls on padding somewhere the bias is added by itself, for want of a sum that
+    broadcasts in the oldest version."""
+    body = "a = Conv<pads = [2, 1, 1, 2, 1, 1]>(x, both, bias) b = Relu(a) h = Conv(b, temporal)"
+    check_tables(network(body, opset=opset))
+
+
+def test_a_rest_that_reads_the_clip_itself_leaves_no_front() -> None:
+    """Also where weights are inputs of the graph, in front of the clip."""
+    body = "a = Conv<pads = [1, 0, 0, 1, 0, 0]>(x, both) b = ReduceMean<axes = [2]>(clip) h = Add(a, b)"
+    model = network(body.replace("both", "pixel3"))
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 1, 1)).astype(np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(kernel, "pixel3"))
+    weight = onnx.helper.make_tensor_value_info("pixel3", TensorProto.FLOAT, kernel.shape)
+    model.graph.input.insert(0, weight)
+    assert fronts_of(model) == []
 
 
 def test_work_is_the_networks_own_where_nothing_is_shared() -> None:

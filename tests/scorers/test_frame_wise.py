@@ -21,6 +21,9 @@ from tiemcli.scorers.network import Network, load_network
 from tiemcli.scorers.reuse import splitting
 from tiemcli.scorers.reuse.frame_wise import FrameWise, FrameWiseScorer
 
+# A bug in the search for reuse is such a warning.
+pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
+
 HEIGHT, WIDTH, WIDE, HIDDEN, CLASSES = 10, 12, 6, 4, 3
 # What joins the frames' features (N, T, 6).
 ENDINGS = {
@@ -423,13 +426,30 @@ def test_a_prefix_that_lies_is_dropped_with_a_note(
 def test_a_part_that_the_runtime_refuses_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The network is loaded all the same, without reuse."""
+    """The network is loaded all the same, without reuse, and the user is told why."""
 
     def refused(*asked: object) -> None:
         raise ModelError("no such operator")
 
     monkeypatch.setattr(splitting, "find_prefix", refused)
-    assert load(Form(), tmp_path).reuse is None
+    network = load(Form(), tmp_path)
+    assert network.reuse is None
+    assert "clips share no work: no such operator" in network.notes
+
+
+@pytest.mark.filterwarnings("default::RuntimeWarning")
+def test_a_bug_in_the_search_is_seen_and_costs_the_user_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its traceback is in a warning; the network is loaded all the same, without reuse."""
+
+    def wrong(*asked: object) -> None:
+        raise KeyError("our own")
+
+    monkeypatch.setattr(splitting, "find_prefix", wrong)
+    with pytest.warns(RuntimeWarning, match=r"please report it\nTraceback(.|\n)*our own"):
+        network = load(Form(), tmp_path)
+    assert network.reuse is None
 
 
 def test_an_answer_that_is_no_number_is_an_error(tmp_path: Path) -> None:
@@ -440,11 +460,12 @@ def test_an_answer_that_is_no_number_is_an_error(tmp_path: Path) -> None:
         network.scorer(np.full_like(clip, np.inf), base).score(np.ones((1, 5), np.float32))
 
 
+@pytest.mark.parametrize("form", [Form(), Form("folded attention heads", batch=3, pinned=True)])
 def test_a_clip_that_memory_does_not_hold_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    form: Form, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the smallest batch too: the user is told what to do."""
-    network = load(Form(), tmp_path)
+    network = load(form, tmp_path)
 
     def full(*asked: object) -> None:
         raise RuntimeError("Failed to allocate memory for requested buffer of size 123")

@@ -49,3 +49,9 @@ def test_a_network_that_half_precision_breaks_is_refused(
     load_network(model, "cpu")
     with pytest.raises(ModelError, match="half precision"):
         load_network(model, "cpu", precision="half")
+
+
+def test_nodes_stay_behind_what_they_read(build_network: Callable[..., Path]) -> None:
+    """So that parts of the network can be cut out, as reuse does."""
+    model = load_model(build_network(), Facts())
+    onnx.checker.check_model(in_half_precision(model.proto, model.path.parent))

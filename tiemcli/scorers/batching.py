@@ -35,7 +35,8 @@ class Batching:
     ) -> Doubles:
         """`run` over consecutive slices of `count` items, joined: (count,) or (count, K) float64.
 
-        progress: told of each batch. A batch that does not fit in memory is halved; a single clip that does not raises.
+        progress: told of each batch. A batch that does not fit in memory is halved; a single clip
+        that does not raises.
         """
         parts, start = [], 0
         while start < count:

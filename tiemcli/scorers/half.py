@@ -4,6 +4,7 @@ from pathlib import Path
 
 import onnx
 from onnxruntime.transformers.float16 import convert_float_to_float16
+from onnxruntime.transformers.onnx_model import OnnxModel
 
 from tiemcli.errors import ModelError, first_line
 
@@ -18,7 +19,9 @@ def in_half_precision(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
     whole.CopyFrom(model)
     onnx.load_external_data_for_model(whole, str(folder))
     try:
-        return convert_float_to_float16(whole, keep_io_types=True)
+        half = OnnxModel(convert_float_to_float16(whole, keep_io_types=True))
+        half.topological_sort()  # what the conversion puts in front lies at the end
+        return half.model
     except Exception as error:
         raise ModelError(
             f"the network does not go into half precision: {first_line(error)}",

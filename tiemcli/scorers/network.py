@@ -1,5 +1,7 @@
 """A network made ready for scoring: fused, its batch freed and verified, its output understood."""
 
+import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -147,25 +149,33 @@ def _find_reuse(
     """
     notes: tuple[str, ...] = ()
     for look in (split_frame_wise, unroll):
-        found, apart = _tried(look, whole, plain, probes)
-        if found is not None and apart <= SAME:
-            return found, ()
+        found, given_up = _tried(look, whole, plain, probes)
         if found is not None:
-            notes = (f"{found.given_up}: it would change scores by {apart:.0e}",)
-    return None, notes
+            return found, ()
+        notes += given_up
+    return None, tuple(dict.fromkeys(notes))
 
 
 def _tried(
     look: Callable[[Whole], Reuse | None], whole: Whole, plain: FusedScorer, probes: Floats
-) -> tuple[Reuse | None, float]:
-    """What a way finds, and how far scores are apart with it and without."""
+) -> tuple[Reuse | None, tuple[str, ...]]:
+    """What a way finds, if scores are the same with it and without; or why it is given up."""
     try:
         found = look(whole)
         if found is None:
-            return None, 0.0
-        return found, difference(found, plain, whole.port.output_kind, *probes)
-    except Exception:  # noqa: BLE001  the network answers without
-        return None, 0.0
+            return None, ()
+        apart = difference(found, plain, whole.port.output_kind, *probes)
+    except TiemError as error:
+        return None, (f"clips share no work: {error.message}",)
+    except MemoryError:
+        return None, ("clips share no work: there is no memory to look for any",)
+    except Exception:  # noqa: BLE001  a bug of ours, seen as one; but the network answers without
+        bug = f"clips share no work, by a bug: please report it\n{traceback.format_exc()}"
+        warnings.warn(bug, RuntimeWarning, stacklevel=1)
+        return None, ()
+    if apart <= SAME:
+        return found, ()
+    return None, (f"{found.given_up}: it would change scores by {apart:.0e}",)
 
 
 def _whole_network(

@@ -18,7 +18,7 @@ _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 _REPAIR = "install onnxruntime-gpu with the CUDA and cuDNN it needs, or use --device cpu"
 # ONNX Runtime's errors are raised, and what it logs besides is meant for its own developers.
-_ONLY_FATAL = 4
+ONLY_FATAL = 4
 
 
 def make_session(model: onnx.ModelProto, folder: Path, device: str) -> ort.InferenceSession:
@@ -28,7 +28,7 @@ def make_session(model: onnx.ModelProto, folder: Path, device: str) -> ort.Infer
     Raises DeviceError if CUDA was asked for by name and the session came up without it, ModelError
     if the runtime refuses the network.
     """
-    ort.set_default_logger_severity(_ONLY_FATAL)
+    ort.set_default_logger_severity(ONLY_FATAL)
     options = _options(folder)
     providers = providers_for(device)
     try:
@@ -90,7 +90,7 @@ def _harmful_optimizers(model: onnx.ModelProto) -> list[str]:
 
 def _options(folder: Path) -> ort.SessionOptions:
     options = ort.SessionOptions()
-    options.log_severity_level = _ONLY_FATAL
+    options.log_severity_level = ONLY_FATAL
     # Idle threads that spin would starve the decoder and the other backend's threads.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry(

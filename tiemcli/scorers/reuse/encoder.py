@@ -57,11 +57,11 @@ class Encoder:
         frames: (F,), which frame of the clip and its base each is. masks: those of any of them,
         (M, h, w) for M of their indices. between: DELTA and BASE, (T, C, H, W).
         """
-        items = self._packed(frames)
+        packs = self._packed(frames).reshape(-1, self.clips or 1, self.frames)
         outputs = [CODE.format(index) for index in range(len(tables))]
 
         def run(part: slice) -> Doubles:
-            packed = items[part]
+            packed = packs[part].reshape(-1, self.frames)
             standing = np.maximum(packed, 0)
             flat = masks(standing.ravel())
             fed = mask_feeds(flat.reshape(*packed.shape, *flat.shape[1:]), upsampling)
@@ -70,10 +70,10 @@ class Encoder:
             meant = packed.ravel() >= 0
             for table, code in zip(tables, codes, strict=True):
                 table[rows[packed[packed >= 0]]] = code[meant]
-            return np.empty(len(packed))
+            return np.empty(part.stop - part.start)
 
-        self.batching.map(len(items), run)
-        return len(items) // (self.clips or 1)
+        self.batching.map(len(packs), run)
+        return len(packs)
 
     def _packed(self, frames: Ints) -> Ints:
         """Which of F frames stands in each place of n clips, -1 where none does: (n, T)."""

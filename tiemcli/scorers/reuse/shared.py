@@ -65,8 +65,8 @@ class Reuse(Protocol):
 class Whole:
     """A network whose work is to be saved.
 
-    graph: the one that its session runs. looped: the batch that could not be freed, None where it is free. batch_size: clips a run, None to find
-    the best. memory: bytes that tables may take.
+    graph: the one that its session runs. looped: the batch that could not be freed, None where it is
+    free. batch_size: clips a run, None to find the best. memory: bytes that tables may take.
     """
 
     model: Model
@@ -134,13 +134,12 @@ def difference(
 
 
 def _trials(frames: int, height: int, width: int) -> Floats:
-    """Five masks (5, T, H, W): windows at the start, in the middle and at the end, all hidden but
-    one frame, and half of each frame, another half in its neighbour."""
-    keep = np.ones((5, frames, height, width), dtype=np.float32)
+    """Three masks (3, T, H, W): a window at the start, others in the middle and at the end, and half
+    of each frame, another half in its neighbour."""
+    keep = np.ones((3, frames, height, width), dtype=np.float32)
     keep[0, : (frames + 3) // 4] = 0
-    keep[1, frames // 3 : frames // 3 + 1] = 0
-    keep[2, frames // 2 :] = 0
-    keep[3, np.arange(frames) != frames // 2] = 0
-    keep[4, ::2, : height // 2] = 0
-    keep[4, 1::2, :, width // 2 :] = 0
+    keep[1, frames // 3] = 0
+    keep[1, frames - (frames + 3) // 4 :] = 0
+    keep[2, ::2, : height // 2] = 0
+    keep[2, 1::2, :, width // 2 :] = 0
     return keep

@@ -14,7 +14,7 @@ from tiemcli.kernels.prefix import Axes, Cut, Prefix, find_prefix
 from tiemcli.kernels.split import encoder, shape_sources, slice_shape, suffix
 from tiemcli.kernels.subgraph import answering, subnetwork
 from tiemcli.scorers.batching import Batching
-from tiemcli.scorers.fused import residents
+from tiemcli.scorers.fused import no_room_is_an_error, residents
 from tiemcli.scorers.reuse.encoder import Encoder
 from tiemcli.scorers.reuse.frame_wise import FrameWise
 from tiemcli.scorers.reuse.shared import Whole
@@ -50,8 +50,8 @@ def split_frame_wise(whole: Whole) -> FrameWise | None:
     slices = tuple(
         (slice_shape(cut), helper.tensor_dtype_to_np_dtype(cut.element_type)) for cut in prefix.cuts
     )
-    first = Encoder(front, _batching(whole, looped), slices, frames, prefix.uniform, looped)
-    then = Suffix(behind, _batching(whole, looped and 1), sizes, looped or 1)
+    first = Encoder(front, _batching(whole), slices, frames, prefix.uniform, looped)
+    then = Suffix(behind, _batching(whole), sizes, looped or 1)
     price = max(1 - prefix.share, CHEAPEST)
     if any(attribute.HasField("g") for node in rest.graph.node for attribute in node.attribute):
         price = max(price, _timed_share(whole, first, then))
@@ -71,19 +71,22 @@ def _timed_share(whole: Whole, first: Encoder, then: Suffix) -> float:
 
     times = []
     for _ in range(TIMED):
-        began = time.perf_counter()
-        fronts = first.fill(tables, every, every, shown, None, between)
-        encoded = time.perf_counter()
-        then.answers(tables, [every[None]] * len(tables), 0)
+        with no_room_is_an_error():
+            began = time.perf_counter()
+            fronts = first.fill(tables, every, every, shown, None, between)
+            encoded = time.perf_counter()
+            then.answers(tables, [every[None]] * len(tables), 0)
         times.append(((encoded - began) / fronts, time.perf_counter() - encoded))
     front, rest = np.min(times, axis=0)
     return float(2 ** np.ceil(np.log2(rest / (front + rest))))
 
 
-def _batching(whole: Whole, fixed: int | None) -> Batching:
-    """Of this size, or of the user's, or of the best that is found."""
-    batching = Batching(fixed or whole.batch_size)
-    if (fixed or whole.batch_size) is None:
+def _batching(whole: Whole) -> Batching:
+    """What fills a network of a fixed batch one by one; else of the user's size, or of the best."""
+    if whole.looped is not None:
+        return Batching(1)
+    batching = Batching(whole.batch_size)
+    if whole.batch_size is None:
         batching.size = 2  # so that clips beside each other are compared with the whole network
     return batching
 

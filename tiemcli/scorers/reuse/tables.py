@@ -11,14 +11,12 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from tiemcli.errors import ClipError, first_line
+from tiemcli.errors import ClipError, ModelError, first_line
 from tiemcli.kernels.arrays import Floats, Ints
 from tiemcli.kernels.schedule import Schedule, Shape, Unit
-from tiemcli.kernels.tables import INDEX, TABLE, Front, segment_model
-from tiemcli.scorers.session import is_out_of_memory
-
-# ONNX Runtime's errors are raised.
-ONLY_FATAL = 4
+from tiemcli.kernels.split import ROWS_OF, TABLE
+from tiemcli.kernels.tables import Front, segment_model
+from tiemcli.scorers.session import ONLY_FATAL, is_out_of_memory
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class Tables:
         for name, slots in unit.reads.items():
             store = stores[unrolling.slices[unrolling.reads[name].source].shape]
             _bind(binding.bind_input, TABLE.format(name), store)
-            _bind(binding.bind_input, INDEX.format(name), slots[part])
+            _bind(binding.bind_input, ROWS_OF.format(name), slots[part])
         if segment.level == 0:
             x = pictures(unit.rows[part])
             _bind(binding.bind_input, unrolling.input, x)
@@ -81,23 +79,25 @@ class Tables:
 
 
 def make_tables(model: onnx.ModelProto, front: Front) -> Tables:
-    """`model` gives the versions of operators; the front has its weights."""
+    """A session for each segment. `model` gives the versions of operators; the front has its weights.
+
+    Raises ModelError if the runtime refuses one.
+    """
     options = ort.SessionOptions()
     options.log_severity_level = ONLY_FATAL
     options.intra_op_num_threads = 1
     # Sessions by the dozen would each keep what their largest run took.
     options.enable_cpu_mem_arena = False
-    return Tables(
-        front,
-        tuple(
-            ort.InferenceSession(
-                segment_model(model, front.unrolling, segment).SerializeToString(),
-                options,
-                providers=["CPUExecutionProvider"],
+    sessions = []
+    for segment in front.segments:
+        content = segment_model(model, front.unrolling, segment).SerializeToString()
+        try:
+            sessions.append(
+                ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
             )
-            for segment in front.segments
-        ),
-    )
+        except Exception as error:
+            raise ModelError(f"ONNX Runtime refuses its tables: {first_line(error)}") from error
+    return Tables(front, tuple(sessions))
 
 
 def _bind(bind: Callable[..., None], name: str, array: np.ndarray) -> None:
