@@ -1,5 +1,6 @@
 """Several clips in one run: in order, overlapping, and none of them ends the others."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -108,6 +109,23 @@ def test_outcomes_come_in_the_order_of_the_clips(request_of: Callable[..., Reque
     assert [outcome.explanation for outcome in again] == [None] * len(NAMES)
     assert {path: path.stat().st_mtime_ns for path in request.folder.iterdir()} == before
     assert all(explained_before(clip, request, network) for clip in request.clips)
+
+
+def test_a_result_of_an_older_version_or_of_another_search_is_made_again(
+    request_of: Callable[..., Request],
+) -> None:
+    """One that lacks a field, or that was found without shared work where it is shared now."""
+    request = request_of("first")
+    network = prepare(request)
+    (made,) = run(request, network, Silent())
+    assert not explained_before(request.clips[0], replace(request, reuse=False), network)
+    path = result_path(request.clips[0], request.folder)
+    older = json.loads(path.read_text())
+    del older["cost"]["computed"]
+    path.write_text(json.dumps(older))
+    (again,) = run(request, network, Silent())
+    assert again.explanation is not None
+    assert again.result.masks == made.result.masks
 
 
 def test_the_stages_are_timed(request_of: Callable[..., Request]) -> None:

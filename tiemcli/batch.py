@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tiemcli import __version__
-from tiemcli.beside import Task
+from tiemcli.beside import Task, stop
 from tiemcli.errors import ClipError, OutputError, TiemError, UsageError
 from tiemcli.explain import Explanation, Source, explain, read_clip
 from tiemcli.facts import Facts
@@ -130,9 +130,7 @@ def run(request: Request, network: Network, progress: Progress) -> Iterator[Fini
         if writing is not None:
             yield writing.result()
     finally:
-        reading.stop()
-        if writing is not None:
-            writing.stop()
+        stop(task for task in (reading, writing) if task is not None)
 
 
 def result_path(clip: Path, folder: Path) -> Path:
@@ -243,6 +241,7 @@ def _fingerprint(clip_sha256: str, model: Model, request: Request) -> str:
     settings = request.settings
     torch = settings.backend != "finite-difference" and find_spec("torch") is not None
     parts = [__version__, torch, clip_sha256, model.sha256, model.reading(), settings.to_record()]
+    parts.append(request.reuse)  # the search by queries goes by frames where they are encoded once
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,10 +1,11 @@
 """Work beside the main thread."""
 
 import ctypes
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from threading import Thread
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Value = TypeVar("Value")
 
@@ -33,14 +34,32 @@ class Task(Generic[Value]):
         """What the function returned, waited for. Raises what it raised."""
         return self._future.result()
 
-    def stop(self) -> None:
-        """End it as an interrupt would, at its next line of Python, and wait until it has tidied up.
+    def interrupt(self) -> None:
+        """Let it end as at an interrupt, which reaches the main thread alone, at its next line of
+        Python.
 
-        Control-C reaches the main thread alone; this is how CPython passes it on. Threads end
-        without a word on SystemExit, wherever it meets them.
+        This is how CPython passes one on. Threads end without a word on SystemExit, wherever it
+        meets them.
         """
         if self._thread.is_alive():
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
                 ctypes.c_ulong(self._thread.ident or 0), ctypes.py_object(SystemExit)
             )
-        self._thread.join()
+
+    def join(self) -> None:
+        """Wait until it has ended, and tidied up.
+
+        Where an interrupt meets `Thread.join`, CPython 3.11 takes the thread for ended, and
+        would end the process without it.
+        """
+        while self._thread.is_alive():
+            time.sleep(0.01)
+
+
+def stop(tasks: Iterable[Task[Any]]) -> None:
+    """Interrupt all of them, then wait: whoever loses patience meanwhile leaves none running on."""
+    tasks = tuple(tasks)
+    for task in tasks:
+        task.interrupt()
+    for task in tasks:
+        task.join()

@@ -184,7 +184,10 @@ def speed(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/benchmarks.md.")] = False,
     json: options.Json = False,
 ) -> None:
-    """What tiem takes beside ONNX Runtime, torch and the paper's recipe, in processor time."""
+    """What tiem takes beside ONNX Runtime, torch and the paper's recipe, in processor time.
+
+    All of it takes some ten minutes.
+    """
     from tiemcli import command
 
     command.speed(network, as_json=json, as_markdown=markdown)

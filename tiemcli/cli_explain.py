@@ -77,10 +77,11 @@ def explain(
         option("--constraint", help="Areas met, or asked for (Eq. 7)."),
     ] = DEFAULTS.constraint,
     iterations: Annotated[
-        int | None, option("--iterations", help="Gradient steps; 60, or 400 for the penalty.")
+        int | None,
+        option("--iterations", help="Gradient steps, at most; 60, or 400 for the penalty."),
     ] = DEFAULTS.iterations,
     queries: Annotated[
-        int, option("--queries", help="Evaluations for a mask without gradients.")
+        int, option("--queries", help="Evaluations for a mask without gradients, at most.")
     ] = DEFAULTS.queries,
     estimator: Annotated[
         Estimator,
@@ -110,15 +111,18 @@ def explain(
         str,
         option(
             "--memory",
-            help="For work that clips share, such as 4GB; auto is a quarter of what is free.",
+            help="For what is computed once, such as 4GB; auto is a quarter of what is free.",
         ),
     ] = "auto",
     reuse: Annotated[
         bool,
-        typer.Option("--reuse/--no-reuse", help="Share work between clips where they are alike."),
+        typer.Option(
+            "--reuse/--no-reuse", help="Compute once what the masked copies of a clip share."
+        ),
     ] = True,
     precision: Annotated[
-        Precision, option("--precision", help="Half is for GPUs; scores move by about .001.")
+        Precision,
+        option("--precision", help="Of scores; half is for GPUs, and moves them by about .001."),
     ] = DEFAULTS.precision,
     layout: options.Layout = None,
     frames: options.Frames = None,

@@ -107,7 +107,8 @@ class Inspection:
     """A network as far as it can be known; None where `problems` say why it is not.
 
     output: the one that is explained, of `outputs`. multiply_adds: for one clip, outside of loops.
-    reuse: how the windows of a clip share work, None where they do not. assumed: what nobody said. providers: where it ran.
+    reuse: how the windows of a clip share work, None where they do not. assumed: what nobody said.
+    providers: where it ran.
     """
 
     file: File

@@ -50,8 +50,8 @@ class Autograd:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one explanation takes, at most. forwards: evaluations, those in front of a gradient and
-    those of masks on the way included."""
+    """What one explanation takes, at most. forwards: evaluations of the whole network, those in front
+    of a gradient and those of masks on the way included; what windows share is not taken off."""
 
     forwards: int
     backwards: int

@@ -122,3 +122,16 @@ def test_clipping_passes_the_gradient_at_its_bounds_and_not_beyond(parsed):
     (y,) = Differentiable(model)(x)
     assert y.tolist() == [0, 0, 0.5, 1, 1]
     assert torch.autograd.grad(y.sum(), x)[0].tolist() == [0, 1, 1, 1, 0]
+
+
+def test_the_largest_number_is_a_bound_like_any_other(parsed):
+    """Old exporters write it where a side is open; nothing is warned of, and -0 is no less than 0."""
+    model = parsed(
+        "g (float[5] x) => (float[5] y) { y = Clip(x, low, high) }",
+        low=np.float32(0),
+        high=np.finfo(np.float32).max,
+    )
+    x = torch.tensor([-0.5, -0.0, 0.5, 1e30, float(np.finfo(np.float32).max)], requires_grad=True)
+    (y,) = Differentiable(model)(x)
+    assert y.tolist() == [0, *x.tolist()[1:]]
+    assert torch.autograd.grad(y.sum(), x)[0].tolist() == [0, 1, 1, 1, 1]

@@ -302,14 +302,18 @@ def test_a_gallery_needs_a_result(tmp_path: Path) -> None:
 
 
 def test_a_gallery_shows_what_it_cannot_read(tmp_path: Path, explained: Explained) -> None:
-    """A torn result is a failure among the others, and says why."""
+    """A torn result is a failure among the others, and says why; so is one of an older version."""
     (tmp_path / "a.tiem.json").write_text(explained[1].to_json(), encoding="utf-8")
     (tmp_path / "b.tiem.json").write_text("{", encoding="utf-8")
+    older = json.loads(explained[1].to_json())
+    del older["cost"]["computed"]
+    (tmp_path / "c.tiem.json").write_text(json.dumps(older), encoding="utf-8")
     page = Page(gallery.write(tmp_path).read_text(encoding="utf-8"))
     states = [attrs["data-state"] for _, attrs in page.elements if "data-state" in attrs]
-    assert len(states) == 2
-    assert states[1] == "failed"
+    assert len(states) == 3
+    assert states[1:] == ["failed", "failed"]
     assert any("b.tiem.json cannot be read: Invalid JSON" in text for _, text in page.texts)
+    assert any("c.tiem.json cannot be read: cost.computed: Field" in text for _, text in page.texts)
 
 
 def test_concentration_is_of_the_entropy() -> None:

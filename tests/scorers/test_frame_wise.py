@@ -19,7 +19,7 @@ from tiemcli.kernels.windows import enumerate_windows, window_membership, window
 from tiemcli.model import load_model
 from tiemcli.scorers.network import Network, load_network
 from tiemcli.scorers.reuse import splitting
-from tiemcli.scorers.reuse.frame_wise import FrameWise, FrameWiseScorer
+from tiemcli.scorers.reuse.frame_wise import TOGETHER, FrameWise, FrameWiseScorer
 
 # A bug in the search for reuse is such a warning.
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
@@ -368,7 +368,15 @@ def test_codes_beyond_the_memory_are_made_in_turn(tmp_path: Path) -> None:
     keep[:, 2:4] = 1
     np.testing.assert_allclose(scorer.score(keep), whole.score(keep), atol=1e-5)
     # Fives and their two frames of the clip itself: 15 + 2 frames, then 15, are four and three clips.
-    assert scorer.computed == pytest.approx(7 * (1 - scorer.combining) + 10 * scorer.combining)
+    share = found(network).combining
+    assert scorer.computed == pytest.approx(7 * (1 - share) + 10 * share)
+
+
+def test_combinations_are_no_bargain_where_memory_holds_few_codes(tmp_path: Path) -> None:
+    """A search that combines many masks would have them encoded again and again."""
+    clips = TOGETHER * 5 * WIDE * 4
+    assert scorer_of(load(Form(), tmp_path, memory=clips - 1)).combining == 1
+    assert scorer_of(load(Form(), tmp_path, memory=clips)).combining < 0.5
 
 
 def test_clips_that_share_too_little_are_computed_whole(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ class Adam:
 
     def __init__(self, rate: float, moments: tuple[float, float] = (0.9, 0.99)) -> None:
         self.rate, self.moments, self.steps = rate, moments, 0
-        self.mean = self.square = 0.0 * np.zeros(())
+        self.mean = self.square = np.zeros(())
 
     def step(self, gradient: Doubles) -> Floats:
         first, second = self.moments

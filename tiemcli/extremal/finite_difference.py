@@ -163,7 +163,8 @@ def _spsa(
     pairs = min(SPSA_PAIRS, budget // 2)
     steps, adam = budget // (2 * pairs), Adam(SPSA_RATE)
     for step in range(steps):
-        signs = _noise(lambda size: random.choice((-1.0, 1.0), size), pairs, cells, free)
+        signs = np.zeros((pairs, *cells.shape), np.float32)
+        signs[:, free] = random.choice((-1.0, 1.0), (pairs, len(free), *cells.shape[1:]))
         gains = gain(np.concatenate([cells + STEP * signs, cells - STEP * signs]), step / steps)
         slope = (gains[:pairs] - gains[pairs:]) / (2 * STEP)
         cells = cells + adam.step(np.tensordot(slope, signs, 1) / pairs)
@@ -190,12 +191,3 @@ def _central_differences(
         scale = np.abs(slope).mean() + 1e-12
         cells.reshape(-1)[chosen] += CENTRAL_RATE * (slope / scale).clip(-2, 2)
     return cells
-
-
-def _noise(
-    draw: Callable[[tuple[int, ...]], Doubles], count: int, cells: Floats, free: Ints
-) -> Floats:
-    """`count` random steps, zero on frames that are not free: (count, T, h, w) float32."""
-    noise = np.zeros((count, *cells.shape), np.float32)
-    noise[:, free] = draw((count, len(free), *cells.shape[1:]))
-    return noise

@@ -48,7 +48,8 @@ def _folded(
     factor = scale / torch.sqrt(variance + normalisation.attr("epsilon", 1e-5))
     bias = (given[0] if given else 0) - mean
     kernel = kernel * factor.reshape(-1, *[1] * (kernel.ndim - 1))
-    return kernel.float(), (bias * factor + shift).float()
+    kind = constants[convolution.inputs[1]].dtype
+    return kernel.to(kind), (bias * factor + shift).to(kind)
 
 
 def with_channels_last(graph: Graph) -> Graph:

@@ -84,7 +84,9 @@ def _read(path: Path) -> Entry | Unreadable:
     try:
         result = Result.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        return Unreadable(name, error.errors()[0]["msg"])
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))  # one that another version wrote lacks some field
+        return Unreadable(name, ": ".join(filter(None, (place, first["msg"]))))
     except OSError as error:
         return Unreadable(name, first_line(error))
     importance, times = result.temporal.importance, result.clip.timestamps

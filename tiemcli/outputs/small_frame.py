@@ -30,7 +30,10 @@ class SmallFrame:
         return cv2.resize(frame, (self.width, self.height), interpolation=method)  # type: ignore[return-value]
 
     def paint(self, frame: Bytes, keep: Bytes, paint: Paint) -> Bytes:
-        """A fitted frame with a refined mask `keep` (h, w), 255 where it keeps, painted on it by a style's function."""
+        """A fitted frame with a mask painted on it by a style's function.
+
+        keep: (h, w) uint8, refined; 255 where it keeps.
+        """
         return paint(frame, placed(keep, self.view, (self.height, self.width)))
 
 

@@ -91,5 +91,5 @@ def explain_in_a_child(subject: Subject, out: Path) -> int:
     said = done.stderr.split("\n")
     if done.returncode != 0:
         said = [line for line in said if line.strip() and not line.isdecimal()]
-        raise ClipError(f"tiem explain ended with {done.returncode}: {said[-1]}")
+        raise ClipError(f"tiem explain ended with {done.returncode}: {' '.join(said[-1:])}")
     return int(next(line for line in reversed(said) if line.isdecimal()))

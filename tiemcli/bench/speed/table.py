@@ -52,8 +52,8 @@ def show(rows: Sequence[Row]) -> None:
     for name in ("what", "network", "T", "times", "CPU s"):
         right = name in ("T", "times", "CPU s")
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
-    table.add_column("of")
-    table.add_column("besides")
+    table.add_column("of", overflow="fold")
+    table.add_column("besides", overflow="fold")
     for row in rows:
         what, network, frames, times, of, cpu, _, _, besides = _cells(row)
         said = ", ".join(filter(None, (_verdict(row), besides)))

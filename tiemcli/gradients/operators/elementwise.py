@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from functools import reduce
+from math import inf
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -174,10 +174,9 @@ class _Clipping(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, x: Tensor, low: float, high: float) -> Tensor:
         context.save_for_backward(x)
-        context.bounds = (
-            float(np.nextafter(np.float32(low), np.float32(-np.inf))),
-            float(np.nextafter(np.float32(high), np.float32(np.inf))),
-        )
+        # Torch's function leaves its own bounds out.
+        bounds = torch.tensor([low, high], dtype=x.dtype)
+        context.bounds = torch.nextafter(bounds, torch.tensor([-inf, inf], dtype=x.dtype)).tolist()
         return x.clamp(low, high)
 
     @staticmethod

@@ -18,6 +18,9 @@ from tiemcli.scorers.reuse.suffix import Suffix
 CLIPS_AT_ONCE = 32
 # Clips are computed whole where reuse would take more than this share of that: tables take time too.
 PAYS = 0.85
+# Where memory holds the codes of fewer clips, combinations of masks are not called cheap: a search
+# asks for up to so many masks at once, which would be encoded again and again.
+TOGETHER = 40
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ class FrameWiseScorer:
         self.shape: tuple[int, int, int] = plain.shape
         self.forwards = 0
         self.computed = 0.0
-        self.combining = network.combining
+        held = network.memory // network.encoder.frame_bytes
+        self.combining = network.combining if held >= TOGETHER * self.shape[0] else 1.0
         self._network, self._plain, self._target = network, plain, target
         frames = self.shape[0]
         between = {fuse.DELTA: clip - base, fuse.BASE: base}
@@ -107,7 +111,7 @@ class FrameWiseScorer:
         """What scoring these clips would take, in forwards."""
         new = len(distinct.where) + len(self._unknown(distinct.ids))
         fronts = -(-new // self._network.encoder.places)
-        return fronts * (1 - self.combining) + len(distinct.ids) * self.combining
+        return fronts * (1 - self._network.combining) + len(distinct.ids) * self._network.combining
 
     def _unknown(self, ids: Ints) -> Ints:
         """Which of these frames are the clip's or the base's and have not been encoded yet."""
@@ -129,7 +133,7 @@ class FrameWiseScorer:
         kept = len(self._known)
         most = min(most, self._network.memory // self._network.encoder.frame_bytes)
         self.forwards += len(distinct.ids)
-        self.computed += len(distinct.ids) * self.combining
+        self.computed += len(distinct.ids) * self._network.combining
 
         def answers(ids: Ints) -> Doubles:
             own = np.unique(ids[ids >= kept])
@@ -178,7 +182,7 @@ class FrameWiseScorer:
             rows = np.concatenate([both, kept + np.arange(len(own))])
             sources = np.concatenate([both, where]) % frames
             fronts = encoder.fill(tables, rows, sources, masks_of, upsampling, self._between)
-            self.computed += fronts * (1 - self.combining)
+            self.computed += fronts * (1 - self._network.combining)
         if len(own):
             for table, codes in zip(tables, self._codes, strict=True):
                 codes[both] = table[both]
