@@ -4,6 +4,9 @@ import numpy as np
 
 from tiemcli.kernels.arrays import Bools, Doubles, Floats, Ints
 
+# Halvings of the range of values: as far as float32 tells them apart.
+BISECTIONS = 30
+
 
 def frame_areas(importance: Doubles, area: float) -> Doubles:
     """The share of each frame to keep, a_t = a·T·l_t (Eq. 5): (T,) float64 in [0, 1].
@@ -39,18 +42,31 @@ def soft_top(values: Floats, counts: Doubles | Ints, temperature: float) -> Floa
     values: (..., T, H, W) float32. counts: (T,) pixels to keep, in [0, H·W]. τ_t is found by
     bisection, per frame; a frame of 0 or H·W pixels is hidden or kept whole.
     """
-    flat = values.reshape(*values.shape[:-2], -1).astype(np.float64)
-    size = flat.shape[-1]
-    wanted = np.broadcast_to(np.asarray(counts, dtype=np.float64), flat.shape[:-1])[..., None]
-    low = flat.min(axis=-1, keepdims=True) - 40 * temperature
-    high = flat.max(axis=-1, keepdims=True) + 40 * temperature
-    for _ in range(50):
+    size = values.shape[-2] * values.shape[-1]
+    wanted = np.broadcast_to(np.asarray(counts), values.shape[:-2]).reshape(-1)
+    mask = np.repeat(wanted >= size, size).reshape(-1, size).astype(np.float32)
+    partial = (wanted > 0) & (wanted < size)
+    flat = values.reshape(-1, size)[partial].astype(np.float32)
+    if len(flat):
+        mask[partial] = _soft(flat, wanted[partial, None], temperature)
+    return mask.reshape(values.shape)
+
+
+def _soft(flat: Floats, wanted: np.ndarray, temperature: float) -> Floats:
+    """sigmoid((z − τ)/temperature) of rows (R, P), each τ such that a row sums to wanted (R, 1)."""
+    low = flat.min(axis=1, keepdims=True) - 40 * temperature
+    high = flat.max(axis=1, keepdims=True) + 40 * temperature
+    mask = np.empty_like(flat)
+    for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        excess = _sigmoid((flat - middle) / temperature).sum(axis=-1, keepdims=True) > wanted
+        np.subtract(flat, middle, out=mask)
+        mask *= 0.5 / temperature
+        np.tanh(mask, out=mask)
+        mask += 1
+        mask *= 0.5
+        excess = mask.sum(axis=1, dtype=np.float64, keepdims=True) > wanted
         low, high = np.where(excess, middle, low), np.where(excess, high, middle)
-    mask = _sigmoid((flat - (low + high) / 2) / temperature)
-    mask = np.where(wanted <= 0, 0.0, np.where(wanted >= size, 1.0, mask))
-    return mask.reshape(values.shape).astype(np.float32)
+    return mask
 
 
 def hard_top(values: Floats, counts: Ints) -> Floats:
@@ -79,7 +95,3 @@ def hard_top(values: Floats, counts: Ints) -> Floats:
 def sorted_template(counts: Ints, size: int) -> Bools:
     """Eq. 7's r, the sorted mask that meets the areas: (T, size) bool, counts_t ones in front."""
     return np.arange(size) < counts[:, None]
-
-
-def _sigmoid(x: Doubles) -> Doubles:
-    return 0.5 * (1 + np.tanh(0.5 * x))

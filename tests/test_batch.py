@@ -118,7 +118,9 @@ def test_a_result_of_an_older_version_or_of_another_search_is_made_again(
     request = request_of("first")
     network = prepare(request)
     (made,) = run(request, network, Silent())
-    assert not explained_before(request.clips[0], replace(request, reuse=False), network)
+    assert not explained_before(
+        request.clips[0], replace(request, settings=replace(request.settings, reuse="off")), network
+    )
     path = result_path(request.clips[0], request.folder)
     older = json.loads(path.read_text())
     del older["cost"]["computed"]

@@ -27,7 +27,7 @@ from tiemcli.settings import Settings
 @dataclass(frozen=True)
 class Request:
     """All that one command asks for. facts: what the user says of the network. memory: bytes for work
-    that clips share, None to find out. reuse: whether such work is looked for. force: explain again
+    that clips share, None to find out. force: explain again
     what is already explained. signature: the seconds that are known to be decisive, if any, for the
     report to mark."""
 
@@ -41,7 +41,6 @@ class Request:
     force: bool
     signature: tuple[float, float] | None = None
     memory: int | None = None
-    reuse: bool = True
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def prepare(request: Request) -> Network:
         request.device,
         request.batch_size,
         request.memory,
-        request.reuse,
+        request.settings.reuse == "auto",
         request.settings.precision,
     )
     wished = request.settings.target_score
@@ -241,7 +240,6 @@ def _fingerprint(clip_sha256: str, model: Model, request: Request) -> str:
     settings = request.settings
     torch = settings.backend != "finite-difference" and find_spec("torch") is not None
     parts = [__version__, torch, clip_sha256, model.sha256, model.reading(), settings.to_record()]
-    parts.append(request.reuse)  # the search by queries goes by frames where they are encoded once
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -14,6 +14,7 @@ from tiemcli.settings import (
     Estimator,
     Method,
     Precision,
+    Reuse,
     Sampling,
     Settings,
     Style,
@@ -115,11 +116,9 @@ def explain(
         ),
     ] = "auto",
     reuse: Annotated[
-        bool,
-        typer.Option(
-            "--reuse/--no-reuse", help="Compute once what the masked copies of a clip share."
-        ),
-    ] = True,
+        Reuse,
+        option("--reuse", help="Compute once what the masked copies of a clip share, or not."),
+    ] = DEFAULTS.reuse,
     precision: Annotated[
         Precision,
         option("--precision", help="Of scores; half is for GPUs, and moves them by about .001."),
@@ -187,12 +186,12 @@ def explain(
             formats=tuple(format.split(",")),
             seed=seed,
             precision=precision,
+            reuse=reuse,
         ),
         folder=out,
         device=device,
         batch_size=command.parse_batch_size(batch_size),
         memory=command.parse_memory(memory),
-        reuse=reuse,
         force=force,
     )
     raise typer.Exit(

@@ -47,6 +47,7 @@ class ModelRecord(_Document):
     output_kind: Literal["logits", "probabilities", "value"]
     batch: int | None
     looped: bool
+    reuse: str | None
     reading: dict[str, Any]
     providers: list[str]
     assumed: list[str]

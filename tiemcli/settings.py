@@ -15,6 +15,7 @@ Constraint = Literal["exact", "penalty"]
 Estimator = Literal["gp-nes", "spsa", "central"]
 Sampling = Literal["uniform", "center"]
 Precision = Literal["full", "half"]
+Reuse = Literal["auto", "off"]
 Style = Literal["mask", "overlay", "heat", "side-by-side"]
 
 FORMATS = ("mp4", "json", "html", "npz", "png", "gif", "svg")
@@ -27,7 +28,8 @@ class Settings:
     target: index or label, None for the network's first answer. areas: shares of the clip to keep,
     in (0, 1]. target_score: Φ0 of Eq. 6; None is `ENOUGH` of Φ(X). windows: auto, all, dyadic or
     sizes. start, end: seconds. stride: source frames between sampled ones. precision:
-    of the network's arithmetic while it is scored; gradients are of full precision.
+    of the network's arithmetic while it is scored; gradients are of full precision. reuse: whether
+    clips share work, which lets the search by queries judge frames one by one.
     Raises UsageError for a value out of its range.
     """
 
@@ -53,6 +55,7 @@ class Settings:
     formats: tuple[str, ...] = ("mp4", "json")
     seed: int = 0
     precision: Precision = "full"
+    reuse: Reuse = "auto"
 
     def __post_init__(self) -> None:
         for area in self.areas or ():

@@ -25,7 +25,7 @@ def cost_text(cost: CostRecord) -> str:
     """What an explanation took, and what its evaluations cost where they shared work."""
     parts = [count_text(cost.forwards, "evaluations")]
     if cost.computed < SHARED * cost.forwards:
-        parts[0] += f" for the work of {cost.computed:,.0f}"
+        parts[0] += f" for the work of {count_text(round(cost.computed), 'runs')} of the network"
     if cost.backwards:
         parts.append(count_text(cost.backwards, "gradients"))
     return ", ".join(parts)

@@ -65,6 +65,7 @@ def describe(
             output_kind=network.port.output_kind,
             batch=model.batch,
             looped=network.looped is not None,
+            reuse=network.reuse.description if network.reuse else None,
             reading=model.reading(),
             providers=list(network.providers),
             assumed=list(network.notes),

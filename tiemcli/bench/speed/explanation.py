@@ -59,7 +59,7 @@ def row(subject: Subject) -> Row:
         ratio=theirs / seconds[OURS],
         baseline=f"the paper's recipe, scaled from {BEFORE + AFTER} iterations",
         cpu_seconds=seconds[OURS],
-        forwards=result["cost"]["forwards"],
+        forwards=result["cost"]["computed"],
         equivalents=equivalents,
         peak_bytes=peaks[0],
         target=f"≤ {MOST} forwards" if promised else "",
