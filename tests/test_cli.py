@@ -16,6 +16,7 @@ import jsonschema
 import numpy as np
 import pytest
 
+from tiemcli.command import parse_memory
 from tiemcli.scorers.session import has_cuda
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -185,6 +186,8 @@ def test_jsonl_prints_a_line_as_each_clip_finishes(
         (("--target", "²"), 2, "²"),
         (("--json", "--jsonl"), 2, "one of them"),
         (("--batch-size", "0"), 2, "--batch-size"),
+        (("--memory", "0GB"), 2, "--memory"),
+        (("--memory", "plenty"), 2, "--memory"),
         (("-o", "file"), 2, "file"),
         (("--mean", "x"), 2, "--mean"),
     ],
@@ -418,3 +421,38 @@ def test_an_interrupt_keeps_what_is_finished(
     assert len(json.loads(stdout)["results"]) == 1
     assert "interrupted" in stderr
     assert not list(tmp_path.glob("second.tiem*"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("auto", None),
+        ("4GB", 4_000_000_000),
+        ("1.5GiB", 3 << 29),
+        ("500 mb", 500_000_000),
+        ("64", 64),
+    ],
+)
+def test_memory_is_read_as_people_write_it(text: str, expected: int | None) -> None:
+    """Decimal units, binary ones, or bytes."""
+    assert parse_memory(text) == expected
+
+
+def test_scores_are_the_same_without_reuse(tiem: Run, root: Path) -> None:
+    """The sample network shares work between windows, at less than its evaluations; told not to, it
+    gives the same drops."""
+    samples = root / "samples"
+    told = ("--json", "--format", "json", "--backend", "finite-difference", "--queries", 2)
+    results = []
+    for reuse in ("auto", "off"):
+        options = (*told, "-o", reuse, "--reuse", reuse, "--memory", "200MB")
+        done = tiem("explain", samples / "clip.mp4", "-m", samples / "net.onnx", *options)
+        (result,) = json.loads(done.stdout)["results"]
+        results.append(result)
+    shared, whole = results
+    assert "once" in shared["model"]["reuse"]
+    assert whole["model"]["reuse"] is None
+    assert shared["cost"]["computed"] < 0.5 * shared["cost"]["forwards"]
+    assert whole["cost"]["computed"] == whole["cost"]["forwards"]
+    for one, other in zip(shared["temporal"]["windows"], whole["temporal"]["windows"], strict=True):
+        np.testing.assert_allclose(one["drop"], other["drop"], atol=1e-5)
