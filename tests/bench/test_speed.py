@@ -136,7 +136,7 @@ def test_a_network_comes_all_the_way(
     (explanation,) = by_what["one whole explanation"]
     assert explanation.equivalents is not None
     assert explanation.forwards is not None
-    assert explanation.equivalents > explanation.forwards > 36
+    assert explanation.equivalents > explanation.forwards > 0
     assert explanation.peak_bytes is not None
     assert explanation.peak_bytes > 100e6
     shares = [by_what[f"a folder of {count}, each clip"][0].share for count in (1, 2)]
