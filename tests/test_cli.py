@@ -188,6 +188,7 @@ def test_jsonl_prints_a_line_as_each_clip_finishes(
         (("--batch-size", "0"), 2, "--batch-size"),
         (("--memory", "0GB"), 2, "--memory"),
         (("--memory", "plenty"), 2, "--memory"),
+        (("--memory", "9" * 400), 2, "--memory"),
         (("-o", "file"), 2, "file"),
         (("--mean", "x"), 2, "--mean"),
     ],

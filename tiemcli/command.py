@@ -1,6 +1,7 @@
 """What each command does, once its options are read."""
 
 import json
+import math
 import re
 import time
 import webbrowser
@@ -83,7 +84,7 @@ def parse_memory(text: str) -> int | None:
     if text == "auto":
         return None
     found = re.fullmatch(r"(\d*\.?\d+)\s*([KMGT]?)(I?)B?", text.upper())
-    if found is None or float(found[1]) == 0:
+    if found is None or not 0 < float(found[1]) < math.inf:
         raise UsageError(f"--memory {text}", "give auto or a size such as 4GB or 500MB")
     number, unit, binary = found.groups()
     return int(float(number) * (1024 if binary else 1000) ** "_KMGT".index(unit or "_"))

@@ -484,9 +484,9 @@ def test_a_clip_that_memory_does_not_hold_is_an_error(
 
 
 def test_what_is_saved_is_said(tmp_path: Path) -> None:
-    """In a line that a user understands."""
+    """In a line that a user understands: of 15 windows two clips' frames remain, and .1 % of each."""
     assert found(load(Form("mean"), tmp_path)).description == (
-        "each frame is encoded once, which saves 99.9 % of the windows' work"
+        "each frame is encoded once, which saves 86.6 % of the windows' work"
     )
 
 

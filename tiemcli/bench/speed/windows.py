@@ -14,12 +14,11 @@ from tiemcli.kernels.windows import enumerate_windows, window_membership, window
 from tiemcli.memory import resident_memory
 from tiemcli.running_cost import measure_speed
 from tiemcli.scorers.network import load_network
+from tiemcli.scorers.reuse.shared import SAME
 from tiemcli.scorers.session import make_session
 
 PLAIN, REUSE = "all windows", "all windows, with reuse"
 RAW, ONE_BY_ONE, BATCH = "session.run", "eager torch, one by one", "eager torch, batch 4"
-# How far scores may be apart on both sides, whatever the target.
-SAME = 1e-5
 # What windows are promised to be against each, in its time over ours: as good as the runtime itself
 # without reuse, and, as a user has them, well above eager torch.
 LEAST = {PLAIN: {RAW: 0.95}, REUSE: {ONE_BY_ONE: 4.0, BATCH: 2.0}}
