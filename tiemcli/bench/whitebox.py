@@ -20,9 +20,10 @@ from tiemcli.extremal.backend import CELLS, differentiate, make_fitter
 from tiemcli.extremal.objective import Objective
 from tiemcli.facts import Facts
 from tiemcli.kernels.area import frame_areas
-from tiemcli.kernels.arrays import Doubles, Floats
+from tiemcli.kernels.arrays import Floats
 from tiemcli.kernels.blend import BLUR_SIGMA, gaussian_blur
 from tiemcli.kernels.windows import window_sizes
+from tiemcli.metrics.pointing import ceiling, pointing_game
 from tiemcli.model import load_model
 from tiemcli.scorers.network import Network, load_network
 from tiemcli.settings import Backend, Constraint
@@ -102,17 +103,6 @@ def regressor_network(truth: Floats, folder: Path) -> Network:
     path = folder / "regressor.onnx"
     onnx.save(model, path)
     return load_network(load_model(path, Facts(layout="NCTHW", scale=1.0, output="value")), "cpu")
-
-
-def pointing_game(kept: Floats, truth: Floats) -> float:
-    """100·(in A − out of A)/kept, for masks (T, H, W)."""
-    return float(100 * (2 * (kept * truth).sum() - kept.sum()) / kept.sum())
-
-
-def ceiling(areas: Doubles, truth: Floats) -> float:
-    """The pointing game of the best mask of these (T,) areas."""
-    inside = np.minimum(areas, truth.mean(axis=(1, 2))).sum()
-    return float(100 * (2 * inside - areas.sum()) / areas.sum())
 
 
 def run_whitebox(
