@@ -42,6 +42,13 @@ def network_shape(layout: str, sizes: dict[str, int], batch: int | Literal[-1] =
     return [frames, *(sizes[letter] for letter in layout[1:])]
 
 
+def from_layout(fed: np.ndarray, layout: str, sizes: dict[str, int]) -> np.ndarray:
+    """The batch (N, C, T, H, W) that `to_layout` made this of."""
+    order = axis_order(layout)
+    ordered = fed.reshape([-1 if axis == 0 else sizes[CANONICAL[axis]] for axis in order])
+    return ordered.transpose(np.argsort(order))
+
+
 def to_layout(clips: Floats, layout: str) -> Floats:
     """A batch (N, C, T, H, W) as the network wants it."""
     sizes = dict(zip(CANONICAL, clips.shape, strict=True))

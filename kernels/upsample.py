@@ -28,7 +28,7 @@ class Upsampling:
 
 def gaussian_upsampling(height: int, width: int, step: float, sigma: float) -> Upsampling:
     """A smooth grid: one cell every `step` pixels, blurred by a Gaussian of `sigma` pixels."""
-    return Upsampling(_gaussian_matrix(height, step, sigma), _gaussian_matrix(width, step, sigma))
+    return Upsampling(gaussian_matrix(height, step, sigma), gaussian_matrix(width, step, sigma))
 
 
 def nearest_upsampling(height: int, width: int, cells: tuple[int, int]) -> Upsampling:
@@ -36,7 +36,9 @@ def nearest_upsampling(height: int, width: int, cells: tuple[int, int]) -> Upsam
     return Upsampling(_nearest_matrix(height, cells[0]), _nearest_matrix(width, cells[1]))
 
 
-def _gaussian_matrix(size: int, step: float, sigma: float) -> Floats:
+def gaussian_matrix(size: int, step: float, sigma: float) -> Floats:
+    """(size, cells) float32, rows summing to 1: each place a mean of the cells about it, one cell
+    every `step` places, by a Gaussian of `sigma` places."""
     pixels = np.arange(size) + 0.5
     centres = (np.arange(int(np.ceil(size / step - 1e-9))) + 0.5) * step
     weights = np.exp(-0.5 * ((pixels[:, None] - centres) / sigma) ** 2)

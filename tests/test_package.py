@@ -12,7 +12,27 @@ import pytest
 
 PLACES = {"tiemcli": "tiemcli", "kernels": "tiemcli.kernels", "exporters": "tiemcli.exporters"}
 # Where torch may be imported: the interpreter, the backend that runs it, and what makes networks.
-TORCH = ("tiemcli.gradients", "tiemcli.extremal.autograd", "tiemcli.exporters", "tiemcli.samples")
+TORCH = (
+    "tiemcli.gradients",
+    "tiemcli.extremal.autograd",
+    "tiemcli.extremal.published",
+    "tiemcli.extremal.pyramid",
+    "tiemcli.extremal.smooth_max",
+    "tiemcli.extremal.smoothness",
+    "tiemcli.extremal.torch_clip",
+    "tiemcli.methods.ceb_r",
+    "tiemcli.methods.class_feature_pyramids",
+    "tiemcli.methods.grad_cam",
+    "tiemcli.methods.grad_cam_plus_plus",
+    "tiemcli.methods.integrated_gradients",
+    "tiemcli.methods.layer",
+    "tiemcli.methods.layers",
+    "tiemcli.methods.saliency_tubes",
+    "tiemcli.bench.paper.classifiers",
+    "tiemcli.bench.paper.training",
+    "tiemcli.exporters",
+    "tiemcli.samples",
+)
 
 
 def modules(root: Path) -> Iterator[tuple[str, Path]]:

@@ -105,7 +105,7 @@ def run(request: Request, network: Network, progress: Progress) -> Iterator[Fini
     in a thread; so an outcome is told when the clip after it has been scored, and no more than three
     clips are held. An interrupt ends both threads.
     """
-    _check_folder(request.folder)
+    check_folder(request.folder)
     clips = tuple(dict.fromkeys(request.clips))
     reading = Task(partial(_read, clips[0], request, network))
     writing: Task[Finished | Failure] | None = None
@@ -202,7 +202,7 @@ def _write_files(explanation: Explanation, target: Path, settings: Settings) -> 
             target.with_name(files[kind]),
             timeline,
             source.sampled,
-            explanation.shown.fit.hard,
+            explanation.shown.hard,
             style=settings.style,
             importance=explanation.temporal.importance,
             view=explanation.network.model.preprocessing.view(timeline.width, timeline.height),
@@ -266,7 +266,8 @@ def _check_names(clips: Sequence[Path]) -> None:
             )
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
+    """Make the folder, and see that it can be written into. Raises OutputError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -1,7 +1,7 @@
 """The options of `tiem explain`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -9,15 +9,15 @@ from tiemcli import options
 from tiemcli.options import option
 from tiemcli.settings import (
     Aggregate,
-    Backend,
     Base,
     Estimator,
     Method,
     Precision,
+    Preset,
     Reuse,
-    Sampling,
     Settings,
     Style,
+    with_preset,
 )
 
 DEFAULTS = Settings()
@@ -26,20 +26,20 @@ DEFAULTS = Settings()
 def explain(
     context: typer.Context,
     clips: Annotated[list[Path], typer.Argument(help="Video files.", metavar="CLIP...")],
-    model: Annotated[Path, option("--model", "-m", help="The network, an ONNX file.")],
+    model: options.Model,
     out: Annotated[Path, option("--out", "-o", help="Where results go.")] = Path(),
-    target: Annotated[
-        str | None,
-        option("--target", help="Label or index to explain; the top answer if left out."),
-    ] = None,
-    method: Annotated[Method, option("--method", help="How.")] = DEFAULTS.method,
-    backend: Annotated[
-        Backend,
-        option("--backend", help="Gradients through the network, or queries alone."),
-    ] = DEFAULTS.backend,
-    area: Annotated[
-        float | None, option("--area", help="Share of the clip to keep; .1 if left out.")
-    ] = None,
+    target: options.Target = None,
+    method: Annotated[
+        Method,
+        option("--method", help="How; tiem compare shows several beside each other."),
+    ] = DEFAULTS.method,
+    preset: Annotated[
+        Preset,
+        option("--preset", help="What flags stand at that are not given: as published, or best."),
+    ] = "paper",
+    layer: options.Layer = DEFAULTS.layer,
+    backend: options.Backend = DEFAULTS.backend,
+    area: options.Area = None,
     areas: Annotated[
         str | None, option("--areas", help="Several shares, such as .05,.1,.2.")
     ] = None,
@@ -66,55 +66,52 @@ def explain(
     ] = DEFAULTS.windows,
     tis_aggregate: Annotated[
         Aggregate,
-        option("--tis-aggregate", help="From windows to frames: means (Eq. 4), or least squares."),
-    ] = DEFAULTS.tis_aggregate,
-    base: Annotated[Base, option("--base", help="What masks put in place.")] = DEFAULTS.base,
-    window_base: Annotated[
         Base,
-        option("--window-base", help="What windows put in place."),
-    ] = DEFAULTS.window_base,
-    constraint: Annotated[
-        Literal["exact", "penalty"],
-        option("--constraint", help="Areas met, or asked for (Eq. 7)."),
-    ] = DEFAULTS.constraint,
-    iterations: Annotated[
+        option(
+            "--tis-aggregate",
+            help="From windows to frames: means (Eq. 4), least squares, or the shortest windows that take the answer.",
+        ),
+    ] = DEFAULTS.tis_aggregate,
+    base: options.MaskBase = DEFAULTS.base,
+    window_base: options.WindowBase = DEFAULTS.window_base,
+    second_window_base: Annotated[
+        Base | None,
+        option("--second-window-base", help="Hide windows by this as well, and average the drops."),
+    ] = DEFAULTS.second_window_base,
+    constraint: options.Constraint = DEFAULTS.constraint,
+    continuity: Annotated[
+        float,
+        option(
+            "--continuity",
+            help="Frames over which masks found by gradients are tied together; 0 leaves each to itself.",
+        ),
+    ] = DEFAULTS.continuity,
+    cells: Annotated[
         int | None,
-        option("--iterations", help="Gradient steps, at most; 60, or 400 for the penalty."),
-    ] = DEFAULTS.iterations,
-    queries: Annotated[
-        int, option("--queries", help="Evaluations for a mask without gradients, at most.")
-    ] = DEFAULTS.queries,
+        option("--cells", help="Across a frame, of masks found by gradients; 16 if left out."),
+    ] = DEFAULTS.cells,
+    uniform_share: Annotated[
+        float,
+        option("--uniform-share", help="Of the area, what all frames get alike."),
+    ] = DEFAULTS.uniform_share,
+    iterations: options.Iterations = DEFAULTS.iterations,
+    queries: options.Queries = DEFAULTS.queries,
     estimator: Annotated[
         Estimator,
         option("--estimator", help="How finite differences search."),
     ] = DEFAULTS.estimator,
-    sampling: Annotated[
-        Sampling,
-        option(
-            "--sampling", help="Frames from all over the clip, or consecutive ones from its middle."
-        ),
-    ] = DEFAULTS.sampling,
+    sampling: options.Sampling = DEFAULTS.sampling,
     stride: options.Stride = DEFAULTS.stride,
-    start: Annotated[
-        float | None, option("--start", help="Explain from this second.")
-    ] = DEFAULTS.start,
-    end: Annotated[float | None, option("--end", help="Explain up to this second.")] = DEFAULTS.end,
+    start: options.Start = DEFAULTS.start,
+    end: options.End = DEFAULTS.end,
     style: Annotated[Style, option("--style", help="How the MP4 shows the mask.")] = DEFAULTS.style,
     format: Annotated[
         str, option("--format", help="What to write; the JSON always is.")
     ] = ",".join(DEFAULTS.formats),
     seed: options.Seed = DEFAULTS.seed,
-    device: Annotated[str, option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
-    batch_size: Annotated[
-        str, option("--batch-size", help="Clips evaluated at once; auto finds the best.")
-    ] = "auto",
-    memory: Annotated[
-        str,
-        option(
-            "--memory",
-            help="For what is computed once, such as 4GB; auto is a quarter of what is free.",
-        ),
-    ] = "auto",
+    device: options.Device = "auto",
+    batch_size: options.BatchSize = "auto",
+    memory: options.Memory = "auto",
     reuse: Annotated[
         Reuse,
         option("--reuse", help="Compute once what the masked copies of a clip share, or not."),
@@ -157,36 +154,44 @@ def explain(
     from tiemcli import command
     from tiemcli.batch import Request
 
-    given = map(context.get_parameter_source, ("area", "areas"))
-    sources = ["" if source is None else source.name for source in given]
+    areas_given = [options.source(context, name) for name in ("area", "areas")]
     request = Request(
         clips=tuple(clips),
         model=model,
         facts=options.facts_in(context, but="stride"),
-        settings=Settings(
-            target=target,
-            method=method,
-            backend=backend,
-            areas=command.parse_areas(area, areas, sources),
-            target_score=target_score,
-            alpha=alpha,
-            windows=windows,
-            tis_aggregate=tis_aggregate,
-            base=base,
-            window_base=window_base,
-            constraint=constraint,
-            iterations=iterations,
-            queries=queries,
-            estimator=estimator,
-            sampling=sampling,
-            stride=stride,
-            start=start,
-            end=end,
-            style=style,
-            formats=tuple(format.split(",")),
-            seed=seed,
-            precision=precision,
-            reuse=reuse,
+        settings=with_preset(
+            Settings(
+                target=target,
+                method=method,
+                layer=layer,
+                backend=backend,
+                areas=command.parse_areas(area, areas, areas_given),
+                target_score=target_score,
+                alpha=alpha,
+                windows=windows,
+                tis_aggregate=tis_aggregate,
+                base=base,
+                window_base=window_base,
+                second_window_base=second_window_base,
+                constraint=constraint,
+                continuity=continuity,
+                cells=cells,
+                uniform_share=uniform_share,
+                iterations=iterations,
+                queries=queries,
+                estimator=estimator,
+                sampling=sampling,
+                stride=stride,
+                start=start,
+                end=end,
+                style=style,
+                formats=tuple(format.split(",")),
+                seed=seed,
+                precision=precision,
+                reuse=reuse,
+            ),
+            preset,
+            options.given(context),
         ),
         folder=out,
         device=device,

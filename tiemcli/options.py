@@ -1,8 +1,11 @@
-"""The options that several commands share: what a user may say of a network."""
+"""The options that several commands share."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+from tiemcli import settings
 
 if TYPE_CHECKING:
     from tiemcli.facts import Facts
@@ -14,6 +17,59 @@ def option(*names: str, help: str, **more: Any) -> Any:
     variable = "TIEM_" + long.removeprefix("--").replace("-", "_").upper()
     return typer.Option(*names, help=help, envvar=variable, show_envvar=False, **more)
 
+
+Target = Annotated[
+    str | None,
+    option("--target", help="Label or index to explain; the top answer if left out."),
+]
+Layer = Annotated[
+    str | None,
+    option("--layer", help="A tensor of the network, for methods that look at one."),
+]
+Backend = Annotated[
+    settings.Backend,
+    option("--backend", help="Gradients through the network, or queries alone."),
+]
+Area = Annotated[float | None, option("--area", help="Share of the clip to keep; .1 if left out.")]
+MaskBase = Annotated[settings.Base, option("--base", help="What masks put in place.")]
+WindowBase = Annotated[
+    settings.Base,
+    option("--window-base", help="What windows put in place."),
+]
+Constraint = Annotated[
+    settings.Constraint | None,
+    option(
+        "--constraint",
+        help="Areas met, or asked for (Eq. 7); the method's own if left out, tiem's is exact.",
+    ),
+]
+Iterations = Annotated[
+    int | None,
+    option("--iterations", help="Gradient steps, at most; 60, or 400 for the penalty."),
+]
+Queries = Annotated[
+    int, option("--queries", help="Evaluations for a mask without gradients, at most.")
+]
+Sampling = Annotated[
+    settings.Sampling,
+    option(
+        "--sampling", help="Frames from all over the clip, or consecutive ones from its middle."
+    ),
+]
+Start = Annotated[float | None, option("--start", help="Explain from this second.")]
+End = Annotated[float | None, option("--end", help="Explain up to this second.")]
+Device = Annotated[str, option("--device", help="auto, cpu, cuda or cuda:N.")]
+BatchSize = Annotated[
+    str, option("--batch-size", help="Clips evaluated at once; auto finds the best.")
+]
+Memory = Annotated[
+    str,
+    option(
+        "--memory",
+        help="For what is computed once, such as 4GB; auto is a quarter of what is free.",
+    ),
+]
+Model = Annotated[Path, option("--model", "-m", help="The network, an ONNX file.")]
 
 Layout = Annotated[
     str | None, option("--layout", help="The network's axes, such as NCTHW or NTHWC.")
@@ -56,6 +112,17 @@ Labels = Annotated[
 Seed = Annotated[int, option("--seed", help="Of all that is random.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")]
+
+
+def source(context: typer.Context, name: str) -> str:
+    """Where a parameter comes from, by click's names, such as COMMANDLINE or DEFAULT."""
+    found = context.get_parameter_source(name)
+    return "" if found is None else found.name
+
+
+def given(context: typer.Context) -> set[str]:
+    """The parameters that somebody set, on the command line, by a variable or in tiem.toml."""
+    return {name for name in context.params if source(context, name) != "DEFAULT"}
 
 
 def facts_in(context: typer.Context, but: str = "") -> "Facts":

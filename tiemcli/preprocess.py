@@ -61,13 +61,16 @@ class Preprocessing:
         """What stands where a clip (C, T, H, W) is hidden, in the same units and shape.
 
         `black` is pixel value 0 before normalisation; `blur` the clip under a Gaussian; `mean` the
-        clip's mean colour.
+        clip's mean colour; `average` the mean of its frames, in all of them.
         """
         if kind == "blur":
             return gaussian_blur(clip, BLUR_SIGMA * min(self.height, self.width))
         if kind == "mean":
             mean = clip.mean(axis=(1, 2, 3), keepdims=True, dtype=np.float64)
             return np.broadcast_to(mean, clip.shape).astype(np.float32)
+        if kind == "average":
+            frame = clip.mean(axis=1, keepdims=True, dtype=np.float64)
+            return np.broadcast_to(frame, clip.shape).astype(np.float32)
         return self._normalised(np.zeros_like(clip))
 
     def _normalised(self, pixels: Floats) -> Floats:

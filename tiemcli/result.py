@@ -80,12 +80,17 @@ class WindowRecord(_Document):
 
 
 class TemporalRecord(_Document):
-    """The time importance score of each sampled frame (Eq. 4), summing to 1."""
+    """The time importance score of each sampled frame (Eq. 4), summing to 1.
+
+    second_base: what hid the windows once more; drops are then the means over both. agreement: how
+    much of the importance the two would have in common, each on its own."""
 
     importance: list[Share]
     alpha: float
     aggregate: Aggregate
     base: BaseRecord
+    second_base: Base | None
+    agreement: Share | None
     degenerate: bool
     windows: list[WindowRecord]
 
@@ -139,7 +144,7 @@ class Result(_Document):
     target: TargetRecord
     base: BaseRecord
     method: str
-    backend: Literal["autograd", "finite-difference"]
+    backend: Literal["autograd", "finite-difference", "queries", "none"]
     backend_reason: str
     seed: int
     settings: dict[str, Any]

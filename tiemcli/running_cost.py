@@ -7,13 +7,13 @@ from statistics import median
 import numpy as np
 
 from tiemcli.errors import ClipError
-from tiemcli.explain import DEFAULT_AREA
 from tiemcli.extremal.backend import CELLS, Differentiation, differentiate, make_fitter
 from tiemcli.extremal.mask import Fitter, MaskSpace
 from tiemcli.extremal.objective import Objective
 from tiemcli.extremal.stopping import CHECK_EVERY
 from tiemcli.kernels.arrays import Floats
 from tiemcli.kernels.windows import enumerate_windows, window_membership, window_sizes
+from tiemcli.methods.scene import DEFAULT_AREA
 from tiemcli.scorers import Scorer
 from tiemcli.scorers.batching import Batching
 from tiemcli.scorers.network import Network
@@ -91,7 +91,7 @@ def measure(network: Network, clip: Floats, settings: Settings) -> RunningCost:
             scorer,
             target,
             objective,
-            constraint=settings.constraint,
+            constraint=settings.constraint or "exact",
             iterations=iterations,
             queries=settings.queries,
             estimator=settings.estimator,
@@ -117,7 +117,7 @@ def measure(network: Network, clip: Floats, settings: Settings) -> RunningCost:
     seconds, cpu_seconds = _time_of_a_gradient(fitter(gradients, 1 + GRADIENTS), frames)
     asked += gradients.forwards
     steps = budgets(fitter(gradients, settings.iterations))
-    if settings.constraint == "exact":
+    if settings.constraint != "penalty":
         asked += sum(-(-count // CHECK_EVERY) for count in steps)
     backwards = sum(steps)
     spent = (asked - shared) / rate + backwards * seconds

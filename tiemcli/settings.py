@@ -2,15 +2,35 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from tiemcli.errors import UsageError
 
-Method = Literal["tiem"]
+Preset = Literal["paper", "best"]
+Method = Literal[
+    "tiem",
+    "ep-2d",
+    "ep-3d",
+    "step",
+    "rise",
+    "occlusion",
+    "aosa",
+    "gradient",
+    "integrated-gradients",
+    "grad-cam",
+    "grad-cam++",
+    "saliency-tubes",
+    "class-feature-pyramids",
+    "swag-v",
+    "ceb-r",
+    "random",
+    "center",
+]
 Backend = Literal["auto", "autograd", "finite-difference"]
-Base = Literal["blur", "black", "mean"]
-Aggregate = Literal["mean", "nnls"]
+Base = Literal["blur", "black", "mean", "average"]
+Aggregate = Literal["mean", "nnls", "shortest"]
 Constraint = Literal["exact", "penalty"]
 Estimator = Literal["gp-nes", "spsa", "central"]
 Sampling = Literal["uniform", "center"]
@@ -18,6 +38,8 @@ Precision = Literal["full", "half"]
 Reuse = Literal["auto", "off"]
 Style = Literal["mask", "overlay", "heat", "side-by-side"]
 
+# Of the insertion and deletion curves, whose areas are then within .003 of those of 256 steps.
+CURVE_STEPS = 64
 FORMATS = ("mp4", "json", "html", "npz", "png", "gif", "svg")
 
 
@@ -25,16 +47,21 @@ FORMATS = ("mp4", "json", "html", "npz", "png", "gif", "svg")
 class Settings:
     """How to explain, apart from the clip and the network. Defaults and ranges stand here alone.
 
-    target: index or label, None for the network's first answer. areas: shares of the clip to keep,
-    in (0, 1]. target_score: Φ0 of Eq. 6; None is `ENOUGH` of Φ(X). windows: auto, all, dyadic or
-    sizes. start, end: seconds. stride: source frames between sampled ones. precision:
-    of the network's arithmetic while it is scored; gradients are of full precision. reuse: whether
-    clips share work, which lets the search by queries judge frames one by one.
+    target: index or label, None for the network's first answer. layer: the one to look at, for
+    methods that look at one, None for the method's choice. areas: shares of the clip to keep, in
+    (0, 1]. target_score: Φ0 of Eq. 6; None is `methods.scene.ENOUGH` of Φ(X). windows: auto, all,
+    dyadic or sizes. second_window_base: hides windows once more, and drops are averaged; None for
+    once. constraint: None is the method's own. continuity: σ in frames of what ties a mask to those
+    of the frames about it, 0 for nothing. cells: across the shorter side, of masks found by gradients;
+    None for 16. uniform_share: of the area, what all frames get alike, in [0, 1]. start, end: seconds. stride: source frames between sampled
+    ones. precision: of the network's arithmetic while it is scored; gradients are of full precision.
+    reuse: whether clips share work, which lets the search by queries judge frames one by one.
     Raises UsageError for a value out of its range.
     """
 
     target: str | None = None
     method: Method = "tiem"
+    layer: str | None = None
     backend: Backend = "auto"
     areas: tuple[float, ...] | None = None
     target_score: float | None = None
@@ -43,7 +70,11 @@ class Settings:
     tis_aggregate: Aggregate = "mean"
     base: Base = "blur"
     window_base: Base = "black"
-    constraint: Constraint = "exact"
+    second_window_base: Base | None = None
+    constraint: Constraint | None = None
+    continuity: float = 0.0
+    cells: int | None = None
+    uniform_share: float = 0.0
     iterations: int | None = None
     queries: int = 2000
     estimator: Estimator = "gp-nes"
@@ -64,6 +95,7 @@ class Settings:
         _require(0 <= self.alpha < 1, "alpha", self.alpha, "alpha is at least 0 and below 1")
         for flag, least in (
             ("iterations", 1),
+            ("cells", 1),
             ("queries", 2),
             ("stride", 1),
             ("start", 0),
@@ -71,6 +103,9 @@ class Settings:
         ):
             value = getattr(self, flag)
             _require(value is None or value >= least, flag, value, f"give {least} or more")
+        _require(0 <= self.continuity < math.inf, "continuity", self.continuity, "give 0 or more")
+        share = self.uniform_share
+        _require(0 <= share <= 1, "uniform-share", share, "it is a share, in [0, 1]")
         target_score = self.target_score
         finite = target_score is None or math.isfinite(target_score)
         _require(finite, "target-score", target_score, "give a number")
@@ -95,6 +130,28 @@ class Settings:
         """The settings as JSON holds them."""
         record: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return record
+
+
+# What --preset stands for. The paper's are the defaults; a flag that is given wins over either.
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "paper": {},
+    "best": {
+        "tis_aggregate": "shortest",
+        "second_window_base": "average",
+        "areas": (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.55, 0.7),
+        "continuity": 0.7,
+        "cells": 24,
+        "uniform_share": 0.1,
+    },
+}
+
+
+def with_preset(settings: Settings, preset: Preset, given: Collection[str]) -> Settings:
+    """The settings with the preset's in place of those that nobody has given, by name."""
+    if "area" in given:
+        given = {*given, "areas"}
+    chosen = {name: value for name, value in PRESETS[preset].items() if name not in given}
+    return replace(settings, **chosen)
 
 
 def _require(met: bool, flag: str, value: object, hint: str) -> None:

@@ -3,10 +3,20 @@
 from tiemcli.result import CostRecord
 
 # What the clip is where a mask hides it, by the kind of base.
-HIDDEN = {"blur": "blurred", "black": "black", "mean": "its mean colour"}
+HIDDEN = {
+    "blur": "blurred",
+    "black": "black",
+    "mean": "its mean colour",
+    "average": "its average frame",
+}
 
 # What a backend finds a mask by.
-FITTED_BY = {"autograd": "gradients", "finite-difference": "queries"}
+FITTED_BY = {
+    "autograd": "gradients",
+    "finite-difference": "queries",
+    "queries": "queries",
+    "none": "evaluations",
+}
 # Below this share of their number evaluations have clearly shared work.
 SHARED = 0.95
 

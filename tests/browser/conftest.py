@@ -62,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, explained: tuple[Explanatio
     explanation, result = explained
     source = explanation.source
     masked_video.write(
-        folder / "clip.masked.mp4", source.timeline, source.sampled, explanation.shown.fit.hard
+        folder / "clip.masked.mp4", source.timeline, source.sampled, explanation.shown.hard
     )
     (folder / "clip.tiem.json").write_text(result.to_json(), encoding="utf-8")
     report.write(folder / "clip.tiem.html", explanation, result, signature=SIGNATURE)

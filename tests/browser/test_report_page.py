@@ -69,7 +69,7 @@ def test_it_opens_at_the_moment_that_matters_most(
     peak = int(np.argmax(result.temporal.importance))
     assert now(page) == pytest.approx(result.clip.timestamps[peak], abs=FRAME)
     light = painted(page).max(axis=2)
-    keep = cv2.resize(explanation.shown.fit.hard[peak], light.shape[::-1]) > 0.5
+    keep = cv2.resize(explanation.shown.hard[peak], light.shape[::-1]) > 0.5
     inside = cv2.erode(keep.astype(np.uint8), np.ones((25, 25))) > 0
     outside = cv2.dilate(keep.astype(np.uint8), np.ones((25, 25))) == 0
     assert light[outside].max() < 60

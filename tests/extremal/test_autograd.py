@@ -20,7 +20,7 @@ from tiemcli.scorers.network import Network, load_network
 
 torch = pytest.importorskip("torch")
 
-from tiemcli.extremal.autograd import AutogradFitter, soft_top, steep_sigmoid, vecsort
+from tiemcli.extremal.autograd import AutogradFitter, area_distance, soft_top, steep_sigmoid
 from tiemcli.gradients import Differentiable
 
 
@@ -52,15 +52,29 @@ def test_the_steep_sigmoid_is_the_references() -> None:
     )
 
 
-def test_vecsort_descends_and_breaks_ties_at_random() -> None:
-    """Rows descend, and equal pixels do not share the gradient in reading order."""
-    masks = torch.cat([torch.rand(2, 50), torch.ones(1, 50)]).requires_grad_()
-    ordered = vecsort(masks, torch.Generator().manual_seed(0))
-    assert (ordered.detach().diff(dim=1) <= 1e-4).all()
-    ordered[2, :25].sum().backward()
-    chosen = masks.grad[2].nonzero().ravel()
-    assert len(chosen) == 25
-    assert chosen.tolist() != list(range(25))
+@pytest.mark.parametrize("counts", [[0, 13, 50], [63]], ids=["frames", "volume"])
+def test_the_area_distance_is_that_of_the_sorted_mask(counts: list[int]) -> None:
+    """Each frame's, or the whole volume's, descending values against ones and then zeros."""
+    mask = torch.rand(3, 5, 10, generator=torch.Generator().manual_seed(0))
+    rows = mask.numpy().reshape(len(counts), -1)
+    expected = np.mean(
+        [
+            np.square(np.sort(row)[::-1] - (np.arange(row.size) < count)).mean()
+            for row, count in zip(rows, counts, strict=True)
+        ]
+    )
+    got = area_distance(mask, np.array(counts), np.random.default_rng(0))
+    assert float(got) == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_area_distance_breaks_ties_at_random() -> None:
+    """Of a constant mask any pixels may stay, not the first in reading order."""
+    mask = torch.ones(1, 5, 10, requires_grad=True)
+    area_distance(mask, np.array([25]), np.random.default_rng(0)).backward()
+    assert mask.grad is not None
+    falling = mask.grad.ravel().nonzero().ravel()
+    assert len(falling) == 25
+    assert falling.tolist() != list(range(25, 50))
 
 
 def loaded(path: Path) -> Network:
@@ -134,7 +148,9 @@ def fitter_for(network: Network, iterations: int) -> tuple[AutogradFitter, Score
     space = MaskSpace.across(scorer.shape, 6)
     random = np.random.default_rng(0)
     return (
-        AutogradFitter(found.clip, scorer, target, objective, space, "exact", iterations, random),
+        AutogradFitter(
+            found.clip, scorer, target, objective, space, "exact", iterations, 0.0, random
+        ),
         network.scorer(clip, base, target),
     )
 

@@ -20,7 +20,8 @@ class Growing:
         self.starts.append(None if start is None else float(start.mean()))
         hard = np.zeros(self.shape, np.float32)
         hard.reshape(2, -1)[:, : round(areas[0] * 100)] = 1
-        return Fit(np.full(self.shape, areas[0], np.float32), hard, hard, round(areas[0] * 100))
+        cells = np.full(self.shape, areas[0], np.float32)
+        return Fit(cells, cells, hard, hard, round(areas[0] * 100))
 
     def score(self, keep: np.ndarray, upsampling: None = None) -> np.ndarray:
         return np.minimum(1, 4 * keep.mean(axis=(1, 2, 3))).astype(np.float64)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tiemcli.kernels.layout import check_layout, to_layout
+from tiemcli.kernels.layout import check_layout, from_layout, to_layout
 
 
 @pytest.mark.parametrize("layout", ["NCTHW", "NTCHW", "NTHWC", "NCHWT"])
@@ -32,3 +32,12 @@ def test_a_word_that_is_no_layout_is_refused(layout: str) -> None:
     """T, H and W are needed, N first or T first, and no letter twice."""
     with pytest.raises(ValueError, match="layout"):
         check_layout(layout)
+
+
+@pytest.mark.parametrize("layout", ["NCTHW", "NTCHW", "NTHWC", "TCHW", "THWC"])
+def test_a_layout_is_undone(layout: str) -> None:
+    """What the network was fed gives back the clips."""
+    clips = np.random.default_rng(0).random((2, 3, 4, 5, 6), dtype=np.float32)
+    fed = to_layout(clips, layout)
+    sizes = {"C": 3, "T": 4, "H": 5, "W": 6}
+    np.testing.assert_array_equal(from_layout(fed, layout, sizes), clips)

@@ -71,13 +71,16 @@ def made(tmp_path: Path, build_network: Callable[..., Path]) -> Callable[..., Ex
         settings = Settings(backend="finite-difference", queries=2)
         found = explain(read_clip(path, network.model, settings), network, settings)
         (mask,) = found.masks
-        hard = np.zeros_like(mask.fit.hard)
+        hard = np.zeros_like(mask.hard)
         hard[..., :8] = 1
         return replace(
             found,
             source=replace(found.source, sampled=sampled),
-            temporal=time_importance(DROPS, 4, alpha=0.8),
-            masks=(replace(mask, fit=replace(mask.fit, hard=hard)),),
+            evidence=replace(
+                found.evidence,
+                temporal=time_importance(DROPS, 4, alpha=0.8),
+                masks=(replace(mask, hard=hard),),
+            ),
             **changes,
         )
 

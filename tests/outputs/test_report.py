@@ -121,7 +121,7 @@ def test_a_report_carries_the_masks(tmp_path: Path, explained: Explained) -> Non
     width, height = explanation.source.timeline.width, explanation.source.timeline.height
     assert [m["area"] for m in evidence["masks"]] == [m.area for m in explanation.masks]
     for told, mask in zip(evidence["masks"], explanation.masks, strict=True):
-        for path, keep in zip(told["outlines"], mask.fit.hard, strict=True):
+        for path, keep in zip(told["outlines"], mask.hard, strict=True):
             drawn = filled(path, width, height)
             wanted = cv2.resize(keep, (width, height), interpolation=cv2.INTER_LINEAR) > 0.5
             union = (drawn | wanted).sum()

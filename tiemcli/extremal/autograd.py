@@ -1,5 +1,7 @@
 """Fit masks by gradients through the network itself."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -7,12 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import log_softmax
 
 from tiemcli.errors import DeviceError
 from tiemcli.extremal.adam import Adam
-from tiemcli.extremal.mask import FINAL_TEMPERATURE, WARM_SHARE, Fit, MaskSpace
-from tiemcli.extremal.objective import SMALLEST_PROBABILITY, Objective
+from tiemcli.extremal.mask import FINAL_TEMPERATURE, WARM_SHARE, Fit, MaskSpace, top
+from tiemcli.extremal.objective import Objective
 from tiemcli.extremal.penalty import (
     AREA_GROWTH,
     AREA_WEIGHT,
@@ -20,12 +21,11 @@ from tiemcli.extremal.penalty import (
     SIGMOID_FLOOR,
     STEEPNESS,
 )
+from tiemcli.extremal.smoothness import BEGINS, Smoothness
 from tiemcli.extremal.stopping import CHECK_EVERY, promises_more
-from tiemcli.gradients import Differentiable
-from tiemcli.kernels.area import sorted_template
+from tiemcli.extremal.torch_clip import TorchClip
 from tiemcli.kernels.arrays import Doubles, Floats, Ints
-from tiemcli.kernels.fuse import Port
-from tiemcli.kernels.layout import axis_order, network_shape
+from tiemcli.kernels.upsample import gaussian_matrix
 from tiemcli.scorers import Progress, Scorer
 from tiemcli.scorers.session import is_out_of_memory
 from tiemcli.settings import Constraint
@@ -37,65 +37,15 @@ PENALTY_RATE, PENALTY_MOMENTS = 0.05, (0.9, 0.999)
 DEFAULT_ITERATIONS: dict[Constraint, int] = {"exact": 60, "penalty": 400}
 
 
-class TorchClip:
-    """One clip and base between which a differentiable network is masked.
-
-    network: differentiable in its first input. clip, base: (C, T, H, W) float32, in its units.
-    batch: how many clips the network must be given at once; all are the same. Counts `forwards`
-    and `backwards`.
-    """
-
-    def __init__(
-        self, network: Differentiable, port: Port, clip: Floats, base: Floats, batch: int
-    ) -> None:
-        self._network, self._port, self._batch = network, port, batch
-        self._output = network.output_names.index(port.output)
-        self.device = torch.device(network.device)
-        self._base = torch.from_numpy(np.ascontiguousarray(base)).to(self.device)
-        self._delta = torch.from_numpy(np.ascontiguousarray(clip - base)).to(self.device)
-        self.forwards = self.backwards = 0
-
-    def outputs(self, keep: Tensor) -> Tensor:
-        """The network's own numbers (K,) under one keep-mask (T, H, W): logits stay logits."""
-        self.forwards += 1
-        port = self._port
-        clips = (self._base + keep * self._delta).expand(self._batch, *self._base.shape)
-        shape = network_shape(port.layout, port.sizes, self._batch)
-        answer = self._network(clips.permute(axis_order(port.layout)).reshape(shape))[self._output]
-        numbers = answer.float().flatten()[: port.rows * port.classes]
-        rows = (
-            numbers.reshape(port.classes, port.rows).T
-            if port.classes_first
-            else numbers.reshape(port.rows, port.classes)
-        )
-        match port.aggregate:
-            case "mean":
-                return rows.mean(0)
-            case "max":
-                return rows.amax(0)
-        return rows[port.aggregate % port.rows]
-
-    def answers(self, keep: Tensor) -> Tensor:
-        """What ONNX Runtime is asked for: the outputs (K,), softmaxed where they are logits."""
-        outputs = self.outputs(keep)
-        return outputs.softmax(0) if self._port.output_kind == "logits" else outputs
-
-    def reward(self, keep: Tensor, target: int, objective: Objective) -> Tensor:
-        """The objective of one keep-mask, log Φ or Φ/Φ(X), as a scalar to differentiate."""
-        outputs = self.outputs(keep)
-        if self._port.output_kind == "logits":
-            return log_softmax(outputs, 0)[target]
-        if objective.regression:
-            return outputs[target] / objective.clean
-        return outputs[target].clamp_min(SMALLEST_PROBABILITY).log()
-
-
 @dataclass(frozen=True)
 class AutogradFitter:
     """A `Fitter` that differentiates the network.
 
     scorer: of the same clip, base and target, asked about hard masks. iterations: of a cold fit, at
-    most. random: breaks ties in the penalty's sort.
+    most. continuity: the σ, in frames, of a Gaussian by which a frame's cells are mixed with those of
+    the frames about it; 0 leaves every frame to itself. Areas are each frame's own whatever it is, so
+    that nothing spills over. random: breaks ties in the penalty's sort. smoothness: STEP's term, beside
+    the score under exact areas.
     """
 
     clip: TorchClip
@@ -105,21 +55,17 @@ class AutogradFitter:
     space: MaskSpace
     constraint: Constraint
     iterations: int
+    continuity: float
     random: np.random.Generator
+    smoothness: Smoothness | None = None
 
     def budget(self, warm: bool) -> int:
         return max(1, round(self.iterations * WARM_SHARE)) if warm else self.iterations
 
     def fit(self, areas: Doubles, start: Floats | None, progress: Progress) -> Fit:
         fit = self._fit_exact if self.constraint == "exact" else self._fit_penalty
-        try:
+        with memory_for_gradients("use --backend finite-difference"):
             return fit(areas, start, progress)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            raise DeviceError(
-                "there is no memory for a gradient", "use --backend finite-difference"
-            ) from error
 
     def _fit_exact(self, areas: Doubles, start: Floats | None, progress: Progress) -> Fit:
         """Ascend on masks that meet the areas at every step, from soft to hard.
@@ -135,7 +81,10 @@ class AutogradFitter:
         best, shares = cells, list[float]()
         for done, temperature in enumerate(temperatures, 1):
             mask = soft_top(self._values(cells), wanted, temperature)
-            self._ascend(adam, cells, self.clip.reward(mask, self.target, self.objective))
+            gain = self.clip.reward(mask, self.target, self.objective)
+            if self.smoothness and done > BEGINS * len(temperatures):
+                gain = gain - self.smoothness(mask, int(counts.sum()), self.random)
+            self._ascend(adam, cells, gain)
             progress(1)
             if done % CHECK_EVERY and done < len(temperatures):
                 continue
@@ -153,16 +102,12 @@ class AutogradFitter:
     def _fit_penalty(self, areas: Doubles, start: Floats | None, progress: Progress) -> Fit:
         """Descend on Eq. 7: λΣ‖vecsort(m_t) − r‖² − Φ, the area only asked for."""
         counts = self.space.counts(areas)
-        frames, height, width = self.space.shape
-        template = self._tensor(sorted_template(counts, height * width))
-        ties = torch.Generator(self.clip.device)
-        ties.manual_seed(int(self.random.integers(2**62)))
         cells = self._parameters(np.ones(self.space.cells, np.float32) if start is None else start)
         adam = Adam(PENALTY_RATE, PENALTY_MOMENTS)
         steps = self.budget(start is not None)
         for step in range(steps):
             mask = steep_sigmoid(self._values(cells))
-            distance = (vecsort(mask.reshape(frames, -1), ties) - template).square().mean()
+            distance = area_distance(mask, counts, self.random)
             reward = self.clip.reward(mask, self.target, self.objective)
             area_weight = AREA_WEIGHT * AREA_GROWTH**step
             self._ascend(adam, cells, REWARD_WEIGHT * reward - area_weight * distance)
@@ -182,13 +127,27 @@ class AutogradFitter:
         self.clip.backwards += 1
 
     def _share(self, cells: Tensor, counts: Ints) -> float:
-        """What the hard mask keeps of Φ(X)."""
-        hard = self.space.hard(cells.detach().cpu().numpy(), counts)
-        return float(self.scorer.score(hard[None])[0]) / self.objective.clean
+        """What the hard mask keeps of Φ(X), less what it lacks in smoothness."""
+        hard = self.space.hard(self._mixed(cells.detach()).cpu().numpy(), counts)
+        share = float(self.scorer.score(hard[None])[0]) / self.objective.clean
+        if self.smoothness:
+            share -= float(self.smoothness(self._tensor(hard), int(counts.sum()), self.random))
+        return share
 
     def _values(self, cells: Tensor) -> Tensor:
         rows, columns = self._grids
-        return rows @ cells @ columns.T
+        return rows @ self._mixed(cells) @ columns.T
+
+    def _mixed(self, cells: Tensor) -> Tensor:
+        """The cells with those of the frames about each, (T, h, w)."""
+        return cells if self._over_time is None else torch.tensordot(self._over_time, cells, 1)
+
+    @cached_property
+    def _over_time(self) -> Tensor | None:
+        frames = self.space.shape[0]
+        if not self.continuity:
+            return None
+        return self._tensor(gaussian_matrix(frames, 1, self.continuity))
 
     @cached_property
     def _grids(self) -> tuple[Tensor, Tensor]:
@@ -201,8 +160,21 @@ class AutogradFitter:
         return self._tensor(cells).clone().requires_grad_()
 
     def _result(self, cells: Tensor, soft: Tensor, counts: Ints, steps: int) -> Fit:
-        fitted = cells.detach().cpu().numpy()
-        return Fit(fitted, soft.cpu().numpy(), self.space.hard(fitted, counts), steps)
+        fitted = cells.detach()
+        values = self.space.upsampling(self._mixed(fitted).cpu().numpy())
+        hard = top(values, counts)
+        return Fit(fitted.cpu().numpy(), values, soft.cpu().numpy(), hard, steps)
+
+
+@contextmanager
+def memory_for_gradients(hint: str) -> Iterator[None]:
+    """Raises DeviceError, with this hint, where the device's memory does not hold a gradient."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DeviceError("there is no memory for a gradient", hint) from error
 
 
 def _hardening(steps: int) -> list[float]:
@@ -217,17 +189,24 @@ def steep_sigmoid(values: Tensor) -> Tensor:
     return mask
 
 
-def vecsort(masks: Tensor, ties: torch.Generator) -> Tensor:
-    """Each row of (T, P) in descending order, equal values in random order.
+def area_distance(mask: Tensor, counts: Ints, random: np.random.Generator) -> Tensor:
+    """The mean squared distance of a mask (T, H, W) from the nearest that meets the area.
 
-    Without the random order the gradient of a constant mask would follow the order of its pixels.
+    That is the distance of the sorted mask from its template, Eq. 7's ‖vecsort(m) − r‖², without a
+    sort. counts: (T,) pixels a frame, or (1,) of the volume. Of equal pixels those that count as kept
+    are drawn by lot: else the gradient of a constant mask would follow the order of its pixels.
     """
-    noise = 1e-4 * torch.rand(masks.shape, generator=ties, device=masks.device)
-    return masks.gather(-1, (masks.detach() + noise).argsort(-1, descending=True))
+    values = mask.detach().cpu().numpy()
+    lots = 1e-4 * random.random(values.shape, dtype=np.float32)
+    nearest = torch.from_numpy(top(values + lots, counts)).to(mask.device)
+    return (mask - nearest).square().mean()
 
 
 def soft_top(values: Tensor, counts: Tensor, temperature: float) -> Tensor:
-    """`kernels.area.soft_top` of (T, H, W) values, to be differentiated."""
+    """`kernels.area.soft_top` of (T, H, W) values, to be differentiated.
+
+    counts: (T,) pixels a frame, or (1,) of the volume.
+    """
     mask: Tensor = _SoftTop.apply(values, counts, temperature)
     return mask
 
@@ -237,7 +216,7 @@ class _SoftTop(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, counts: Tensor, temperature: float) -> Tensor:
-        flat = values.flatten(1)
+        flat = values.reshape(len(counts), -1)
         low = flat.amin(1, keepdim=True) - 20 * temperature
         high = flat.amax(1, keepdim=True) + 20 * temperature
         wanted = counts[:, None]
@@ -256,6 +235,6 @@ class _SoftTop(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (mask,) = ctx.saved_tensors
         weight = mask * (1 - mask)
-        flat = gradient.flatten(1)
+        flat = gradient.reshape(mask.shape)
         mean = (weight * flat).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp_min(1e-12)
         return (weight * (flat - mean) / ctx.temperature).reshape(gradient.shape), None, None

@@ -15,7 +15,7 @@ from tiemcli.scorers.network import Network
 from tiemcli.settings import Backend, Constraint, Estimator
 
 if TYPE_CHECKING:
-    from tiemcli.extremal.autograd import TorchClip
+    from tiemcli.extremal.torch_clip import TorchClip
 
 # How far the differentiable form may be from ONNX Runtime, in units of the outputs' range:
 # quantised networks round, and rounding is where the two differ.
@@ -70,7 +70,7 @@ def differentiate(
         if wanted == "autograd":
             raise ModelError(f"no gradients: {error.message}", hint) from error
         return Differentiation(None, error.message)
-    from tiemcli.extremal.autograd import TorchClip
+    from tiemcli.extremal.torch_clip import TorchClip
 
     torch_clip = TorchClip(module, network.port, clip, base, network.model.batch or 1)
     outcome = _verify(torch_clip, network, clip, base, target, objective)
@@ -149,8 +149,12 @@ def make_fitter(
     estimator: Estimator,
     random: np.random.Generator,
     cells: int | None = None,
+    continuity: float = 0.0,
 ) -> Fitter:
-    """The fitter of the backend that `differentiate` settled on: autograd if it gave a clip."""
+    """The fitter of the backend that `differentiate` settled on: autograd if it gave a clip.
+
+    continuity: of autograd's masks over frames; queries have a prior of their own for that.
+    """
     backend = "autograd" if clip is not None else "finite-difference"
     space = MaskSpace.across(scorer.shape, cells or CELLS[backend])
     if clip is None:
@@ -160,4 +164,6 @@ def make_fitter(
     from tiemcli.extremal.autograd import DEFAULT_ITERATIONS, AutogradFitter
 
     iterations = iterations or DEFAULT_ITERATIONS[constraint]
-    return AutogradFitter(clip, scorer, target, objective, space, constraint, iterations, random)
+    return AutogradFitter(
+        clip, scorer, target, objective, space, constraint, iterations, continuity, random
+    )

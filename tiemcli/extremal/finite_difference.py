@@ -19,7 +19,7 @@ from tiemcli.extremal.objective import Objective
 from tiemcli.extremal.penalty import AREA_WEIGHT, REWARD_WEIGHT, area_distance, steep_sigmoid
 from tiemcli.extremal.purse import Purse
 from tiemcli.extremal.regression import kernel_ridge
-from tiemcli.kernels.area import soft_top, sorted_template
+from tiemcli.kernels.area import hard_top, soft_top, sorted_template
 from tiemcli.kernels.arrays import Doubles, Floats, Ints
 from tiemcli.kernels.upsample import nearest_upsampling
 from tiemcli.scorers import Progress, Scorer
@@ -68,7 +68,9 @@ class FiniteDifferenceFitter:
             cells = self._search(cells, counts, free, purse, start is None)
         purse.close()
         evaluations = int(np.ceil(purse.spent))
-        return Fit(cells, self._soft(cells, counts), self.space.hard(cells, counts), evaluations)
+        values = self.space.upsampling(cells)
+        soft = self._soft(cells, counts)
+        return Fit(cells, values, soft, hard_top(values, counts), evaluations)
 
     def _search(self, cells: Floats, counts: Ints, free: Ints, purse: Purse, cold: bool) -> Floats:
         if self.estimator == "spsa":

@@ -20,44 +20,85 @@ WARM_SHARE = 1 / 3
 class MaskSpace:
     """Smooth masks of a clip: cells on a grid, upsampled to values z, of which the largest are kept.
 
-    shape: T, H and W. upsampling: from (T, h, w) cells to (T, H, W) values.
+    shape: T, H and W. upsampling: from (T, h, w) cells to (T, H, W) values. volume: the areas are
+    met by the clip as a whole, not by each frame.
     """
 
     shape: tuple[int, int, int]
     upsampling: Upsampling
+    volume: bool = False
 
     @classmethod
-    def across(cls, shape: tuple[int, int, int], cells: int) -> "MaskSpace":
+    def across(cls, shape: tuple[int, int, int], cells: int, volume: bool = False) -> "MaskSpace":
         """`cells` of them across the shorter side, their Gaussian .8 of a cell wide."""
         _, height, width = shape
         step = min(height, width) / cells
-        return cls(shape, gaussian_upsampling(height, width, step, GAUSSIAN_CELLS * step))
+        upsampling = gaussian_upsampling(height, width, step, GAUSSIAN_CELLS * step)
+        return cls(shape, upsampling, volume)
 
     @property
     def cells(self) -> tuple[int, int, int]:
         return self.shape[0], *self.upsampling.cells
 
     def counts(self, areas: Doubles) -> Ints:
-        """The pixels to keep a frame for (T,) areas in [0, 1]."""
-        return pixel_counts(areas, *self.shape[1:])
+        """The pixels to keep for (T,) areas in [0, 1]: (T,) a frame each, or (1,) of the volume."""
+        return wanted_pixels(areas, *self.shape[1:], self.volume)
 
     def hard(self, cells: Floats, counts: Ints) -> Floats:
         """The binary masks (…, T, H, W) of exactly these counts for (…, T, h, w) cells."""
-        return hard_top(self.upsampling(cells), counts)
+        return top(self.upsampling(cells), counts)
+
+
+def wanted_pixels(areas: Doubles, height: int, width: int, volume: bool) -> Ints:
+    """The pixels that frames of (T,) areas keep: (T,) a frame each, or (1,) of the volume."""
+    return pixel_counts(areas.sum(keepdims=True) if volume else areas, height, width)
+
+
+def top(values: Floats, counts: Ints) -> Floats:
+    """The binary masks (…, T, H, W) of the largest values: counts a frame, or one for them all."""
+    rows = values.reshape(*values.shape[:-3], len(counts), -1, values.shape[-1])
+    return hard_top(rows, counts).reshape(values.shape)
 
 
 @dataclass(frozen=True)
 class Fit:
     """A fitted mask. cells: (T, h, w) float32, from which a smaller area can start.
 
-    soft: (T, H, W) float32 in [0, 1]. hard: the same, of zeros and ones, meeting the area exactly.
+    values: (T, H, W) float32, the cells in pixels, of which the largest are kept. soft: (T, H, W) float32 in [0, 1]. hard: the same, of zeros and ones, meeting the area exactly.
     evaluations: what it took, in forwards for a search by queries, in steps for a gradient's.
     """
 
     cells: Floats
+    values: Floats
     soft: Floats
     hard: Floats
     evaluations: int
+
+
+@dataclass(frozen=True)
+class AreaMask:
+    """The mask of one area.
+
+    area: the share of the clip that was asked for. frame_areas: (T,) float64, the shares of the
+    frames. values: (T, H, W) float32, of which the largest are kept. soft: the same shape in [0, 1].
+    hard: the same, of zeros and ones. score: Φ under the hard mask. smallest: the smallest area whose
+    score is enough. evaluations: what it took, forwards of a search by queries or steps along a
+    gradient.
+    """
+
+    area: float
+    frame_areas: Doubles
+    values: Floats
+    soft: Floats
+    hard: Floats
+    score: float
+    smallest: bool
+    evaluations: int
+
+    @property
+    def effective_area(self) -> float:
+        """The share that the mask keeps; below `area` where every frame that matters is full."""
+        return float(self.hard.mean())
 
 
 class Fitter(Protocol):

@@ -1,40 +1,11 @@
 """Masks for one area or several, and the smallest area that is enough (Eq. 6)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from tiemcli.extremal.mask import Fit, Fitter
+from tiemcli.extremal.mask import AreaMask, Fit, Fitter
 from tiemcli.kernels.area import frame_areas
 from tiemcli.kernels.arrays import Doubles
 from tiemcli.scorers import Progress, Scorer, unheard
-
-# Tried from the largest down when a score is asked for and no areas are given.
-AREA_LADDER = (0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.02, 0.01)
-
-
-@dataclass(frozen=True)
-class ExtremalMask:
-    """The mask of one area.
-
-    area: the share of the clip that was asked for. frame_areas: (T,) float64, the shares of the
-    frames. score: Φ under the hard mask. smallest: the smallest area whose score is enough.
-    """
-
-    area: float
-    frame_areas: Doubles
-    fit: Fit
-    score: float
-    smallest: bool
-
-    @property
-    def evaluations(self) -> int:
-        """What the fit took: forwards of a search by queries, or steps along a gradient."""
-        return self.fit.evaluations
-
-    @property
-    def effective_area(self) -> float:
-        """The share that the mask keeps; below `area` where every frame that matters is full."""
-        return float(self.fit.hard.mean())
 
 
 def fit_areas(
@@ -46,7 +17,7 @@ def fit_areas(
     *,
     stop_when_too_small: bool = False,
     progress: Progress = unheard,
-) -> tuple[ExtremalMask, ...]:
+) -> tuple[AreaMask, ...]:
     """A mask an area, in ascending order of area.
 
     They are fitted from the largest down, each starting from the one before. enough: whether a
@@ -65,6 +36,8 @@ def fit_areas(
             break
     smallest = min((area for area, _, _, score in fitted if enough(score)), default=None)
     return tuple(
-        ExtremalMask(area, shares, fit, score, area == smallest)
+        AreaMask(
+            area, shares, fit.values, fit.soft, fit.hard, score, area == smallest, fit.evaluations
+        )
         for area, shares, fit, score in reversed(fitted)
     )

@@ -1,8 +1,12 @@
 """An ONNX network as a function of torch tensors that autograd can differentiate."""
 
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
 import onnx
 from torch import Tensor
 
+from tiemcli.gradients.graph import Graph, Node, Scope
 from tiemcli.gradients.load import load
 from tiemcli.gradients.tensors import promoted
 
@@ -18,6 +22,7 @@ class Differentiable:
 
     def __init__(self, model: onnx.ModelProto, device: str = "cpu") -> None:
         self.device = device
+        self._model = model
         self._graph = load(model, device)
         self.input_names = self._graph.inputs
         self.output_names = self._graph.outputs
@@ -25,3 +30,24 @@ class Differentiable:
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The outputs in the order of `output_names`; `inputs` in that of `input_names`."""
         return tuple(self._graph.run([promoted(value) for value in inputs], outer={}))
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The network's nodes under the file's own names, none folded into another.
+
+        Only what constants decide is missing, and is among its `constants`.
+        """
+        return load(self._model, self.device, fold=False)
+
+    def values(
+        self,
+        names: Sequence[str],
+        *inputs: Tensor,
+        seen: Callable[[Node, Scope], None] | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Any values inside the network by name, each a part of what autograd can differentiate.
+
+        names: of what nodes of `graph` compute. seen: told of each node what it computed.
+        """
+        asked = self.graph.with_outputs(names)
+        return tuple(asked.run([promoted(value) for value in inputs], outer={}, seen=seen))

@@ -154,13 +154,33 @@ class Graph:
             steps=tuple((moved(node), dead) for node, dead in self.steps),
         )
 
-    def run(self, values: Sequence[Any], outer: Scope) -> list[Any]:
-        """The outputs for `values` in the order of `inputs`; `outer` is the scope around a body."""
+    def behind(self, output: str) -> set[str]:
+        """The names of all that a value is computed from, and its own."""
+        names = {output}
+        for node, _ in reversed(self.steps):
+            if names.intersection(node.outputs):
+                names.update(node.reads)
+        return names
+
+    def with_outputs(self, names: Sequence[str]) -> Graph:
+        """The same nodes, asked for other values."""
+        return Graph.of(self.inputs, names, self.constants, [node for node, _ in self.steps])
+
+    def run(
+        self, values: Sequence[Any], outer: Scope, seen: Callable[[Node, Scope], None] | None = None
+    ) -> list[Any]:
+        """The outputs for `values` in the order of `inputs`; `outer` is the scope around a body.
+
+        seen: told of each node what it computed, by name.
+        """
         scope = dict(self.constants)
         scope.update((name, outer[name]) for name in self.captured if name in outer)
         scope.update(zip(self.inputs, values, strict=True))
         for node, dead in self.steps:
-            scope.update(node.run(scope))
+            made = node.run(scope)
+            if seen is not None:
+                seen(node, made)
+            scope.update(made)
             for name in dead:
                 scope.pop(name, None)
         absent = [name for name in self.outputs if name not in scope]

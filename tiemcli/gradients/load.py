@@ -18,9 +18,10 @@ from tiemcli.kernels.subgraph import every_node, reads
 Opsets = Mapping[str, int]
 
 
-def load(model: onnx.ModelProto, device: str) -> Graph:
+def load(model: onnx.ModelProto, device: str, *, fold: bool = True) -> Graph:
     """The graph of a model, constants folded and weights on `device`.
 
+    fold: normalisations into convolutions, between which there is then no value to look at.
     Local functions are inlined. An operator that the table lacks is replaced by the function body
     that ONNX's schema gives it, if it gives one. Raises Unsupported.
     """
@@ -35,7 +36,9 @@ def load(model: onnx.ModelProto, device: str) -> Graph:
         before, missing = missing, _missing(model)
         if before & missing:
             raise Unsupported(f"{domain}::{name}" if domain else name for domain, name in missing)
-    graph = with_normalisations_folded(_build(model.graph, _opsets(model), known={}))
+    graph = _build(model.graph, _opsets(model), known={})
+    if fold:
+        graph = with_normalisations_folded(graph)
     return (with_channels_last(graph) if device == "cpu" else graph).on(device)
 
 

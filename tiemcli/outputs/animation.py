@@ -84,7 +84,7 @@ def thinned(timestamps: Doubles) -> list[int]:
 def _painted(explanation: Explanation, size: SmallFrame, chosen: list[int]) -> Iterator[Bytes]:
     timeline, sampled = explanation.source.timeline, explanation.source.sampled
     seen, slots = np.unique(np.asarray(sampled), return_inverse=True)
-    masks = refined(explanation.shown.fit.hard, slots, contour)
+    masks = refined(explanation.shown.hard, slots, contour)
     times, wanted = timeline.timestamps[seen], set(chosen)
     before: Bytes | None = None
     for index, frame in enumerate(iterate(timeline)):

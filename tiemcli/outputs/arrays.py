@@ -13,7 +13,8 @@ def write(path: Path, explanation: Explanation) -> None:
 
     input: the exact tensor fed to the network, a batch of one in its own axes and type. base: the
     same of the base. keep_soft, keep_hard: (A, T, H, W) in [0, 1], 1 keeps,
-    one mask for each of areas (A,). importance: (T,) float64. windows: (K, 4) float64, a row a window: size, first
+    one mask for each of areas (A,). saliency: (T, H, W), the order in which pixels are kept, the larger
+    the sooner. importance: (T,) float64. windows: (K, 4) float64, a row a window: size, first
     frame, drop of the score, share among the windows of its size. Raises OutputError.
     """
     model, masks = explanation.network.model, explanation.masks
@@ -27,9 +28,10 @@ def write(path: Path, explanation: Explanation) -> None:
             part,
             input=model.tensor(explanation.source.input[None]),
             base=model.tensor(explanation.base[None]),
-            keep_soft=np.stack([mask.fit.soft for mask in masks]),
-            keep_hard=np.stack([mask.fit.hard for mask in masks]),
+            keep_soft=np.stack([mask.soft for mask in masks]),
+            keep_hard=np.stack([mask.hard for mask in masks]),
             areas=np.array([mask.area for mask in masks]),
+            saliency=explanation.evidence.saliency,
             importance=explanation.temporal.importance,
             windows=np.array(windows),
         )

@@ -8,26 +8,33 @@ from PIL import Image, ImageDraw
 from tiemcli import video
 from tiemcli.explain import Explanation
 from tiemcli.kernels.arrays import Bytes
-from tiemcli.outputs.lettering import font, shortened
+from tiemcli.outputs.lettering import font
 from tiemcli.outputs.painting import contour, paint_mask, paint_overlay, refined
+from tiemcli.outputs.sheet import (
+    ACCENT,
+    CAPTION_SIZE,
+    FAINT,
+    INK,
+    MARGIN,
+    PAPER,
+    TEXT_SIZE,
+    TRACK,
+    WIDTH,
+    write_title,
+)
 from tiemcli.outputs.small_frame import SmallFrame, aspect, small_frame
 from tiemcli.wording import HIDDEN, score_text
 
-# Lengths are in pixels, two to one of the screen's.
-WIDTH = 2400
 _TILES = (150, 720)  # the narrowest and widest frame
 _TALLEST = 600
 _LEAST = 1400  # of a page, for its heading
 _LANDSCAPE = 1.2  # width by height that a page of several bands has at least
 _BAND_ROWS = 3.3  # frames' heights in a band, with its caption
-_MARGIN, _GUTTER = 48, 44
+_GUTTER = 44
 _COLUMN_GAP, _ROW_GAP, _BAND_GAP = 14, 8, 34
 _HEADING, _CAPTION = 128, 50
 _BAR = 8
 _NAMED = 0.005  # a smaller share would round to a row of zeros
-_TITLE_SIZE, _TEXT_SIZE, _CAPTION_SIZE = 46, 27, 22
-_INK, _FAINT, _TRACK, _PAPER = "#1b1f24", "#59636e", "#e6e8eb", "#ffffff"
-_ACCENT = "#e08600"
 
 
 def contact_sheet(explanation: Explanation) -> Image.Image:
@@ -42,24 +49,24 @@ def contact_sheet(explanation: Explanation) -> Image.Image:
     count = len(source.sampled)
     columns = columns_for(count, aspect(timeline))
     bands = math.ceil(count / columns)
-    room = (WIDTH - 2 * _MARGIN - _GUTTER + _COLUMN_GAP) // columns - _COLUMN_GAP
+    room = (WIDTH - 2 * MARGIN - _GUTTER + _COLUMN_GAP) // columns - _COLUMN_GAP
     view = explanation.network.model.preprocessing.view(timeline.width, timeline.height)
     widest = min(_TILES[1], round(_TALLEST * aspect(timeline)))
     tile = small_frame(timeline, view, max(min(max(room, _TILES[0]), widest), 1))
     across, down = tile.width + _COLUMN_GAP, tile.height + _ROW_GAP
     band = 3 * down + _CAPTION
-    width = max(2 * _MARGIN + _GUTTER + columns * across - _COLUMN_GAP, _LEAST)
-    height = 2 * _MARGIN + _HEADING + bands * (band + _BAND_GAP) - _BAND_GAP
+    width = max(2 * MARGIN + _GUTTER + columns * across - _COLUMN_GAP, _LEAST)
+    height = 2 * MARGIN + _HEADING + bands * (band + _BAND_GAP) - _BAND_GAP
 
-    sheet = Image.new("RGB", (width, height), _PAPER)
+    sheet = Image.new("RGB", (width, height), PAPER)
     _heading(sheet, explanation)
     frames = video.read(timeline, source.sampled, tile.fit)
     times = timeline.timestamps[list(source.sampled)]
     importance = explanation.temporal.importance
-    for index, (frame, keep) in enumerate(zip(frames, explanation.shown.fit.hard, strict=True)):
+    for index, (frame, keep) in enumerate(zip(frames, explanation.shown.hard, strict=True)):
         row, column = divmod(index, columns)
-        left = _MARGIN + _GUTTER + column * across
-        top = _MARGIN + _HEADING + row * (band + _BAND_GAP)
+        left = MARGIN + _GUTTER + column * across
+        top = MARGIN + _HEADING + row * (band + _BAND_GAP)
         for place, image in enumerate(_painted(tile, frame, keep)):
             sheet.paste(Image.fromarray(image), (left, top + place * down))
         caption = (left, top + 3 * down, tile.width)
@@ -88,29 +95,22 @@ def _painted(tile: SmallFrame, frame: Bytes, keep: np.ndarray) -> tuple[Bytes, B
 def _heading(sheet: Image.Image, explanation: Explanation) -> None:
     """What the network answered, what is left of it, and what the bars mean."""
     draw = ImageDraw.Draw(sheet)
-    left, right, top = _MARGIN + _GUTTER, sheet.width - _MARGIN, _MARGIN
+    left, right, top = MARGIN + _GUTTER, sheet.width - MARGIN, MARGIN
     legend = "temporal importance, share of the clip's"
-    small = font(legend, _TEXT_SIZE)
+    small = font(legend, TEXT_SIZE)
     start = right - draw.textlength(legend, small)
     middle = top + 74
-    draw.text((start, middle), legend, _FAINT, small, anchor="lm")
+    draw.text((start, middle), legend, FAINT, small, anchor="lm")
     draw.rounded_rectangle(
-        (start - 70, middle - _BAR // 2, start - 16, middle + _BAR // 2), _BAR // 2, _ACCENT
+        (start - 70, middle - _BAR // 2, start - 16, middle + _BAR // 2), _BAR // 2, ACCENT
     )
     shown, hidden = explanation.shown, HIDDEN[explanation.settings.base]
     text = (
         f"{score_text(shown.score)} with {shown.effective_area:.1%} kept, "
         f"{score_text(explanation.base_score)} when all is {hidden}"
     )
-    draw.text((left, middle), text, _FAINT, font(text, _TEXT_SIZE), anchor="lm")
-    score = f"  {score_text(explanation.clean)}"
-    name = explanation.label or f"output {explanation.target}"
-    room = right - left - draw.textlength(score, font(score, _TITLE_SIZE))
-    name = shortened(name, _TITLE_SIZE, room)
-    face = font(name, _TITLE_SIZE)
-    draw.text((left, top + 20), name, _INK, face, anchor="lm")
-    after = left + draw.textlength(name, face)
-    draw.text((after, top + 20), score, _FAINT, font(score, _TITLE_SIZE), anchor="lm")
+    draw.text((left, middle), text, FAINT, font(text, TEXT_SIZE), anchor="lm")
+    write_title(sheet, left, right, explanation)
 
 
 def _caption(
@@ -120,20 +120,20 @@ def _caption(
     left, top, width = place
     draw = ImageDraw.Draw(sheet)
     filled = share / peak * width
-    draw.rounded_rectangle((left, top, left + width - 1, top + _BAR - 1), _BAR // 2, _TRACK)
+    draw.rounded_rectangle((left, top, left + width - 1, top + _BAR - 1), _BAR // 2, TRACK)
     if filled >= 1:
         radius = min(_BAR / 2, filled / 2)
-        draw.rounded_rectangle((left, top, left + filled - 1, top + _BAR - 1), radius, _ACCENT)
+        draw.rounded_rectangle((left, top, left + filled - 1, top + _BAR - 1), radius, ACCENT)
     line = top + _BAR + 22
-    face = font("0", _CAPTION_SIZE)
-    draw.text((left, line), f"{time:.2f} s", _INK, face, anchor="lm")
+    face = font("0", CAPTION_SIZE)
+    draw.text((left, line), f"{time:.2f} s", INK, face, anchor="lm")
     if share >= _NAMED:
-        draw.text((left + width, line), f"{share:.0%}", _FAINT, face, anchor="rm")
+        draw.text((left + width, line), f"{share:.0%}", FAINT, face, anchor="rm")
 
 
 def _row_name(sheet: Image.Image, name: str, top: int, height: int) -> None:
     """A row's name beside it, read upwards."""
-    label = Image.new("RGB", (height, _GUTTER), _PAPER)
-    face = font(name, _CAPTION_SIZE)
-    ImageDraw.Draw(label).text((height / 2, _GUTTER / 2), name, _FAINT, face, anchor="mm")
-    sheet.paste(label.rotate(90, expand=True), (_MARGIN - 8, top))
+    label = Image.new("RGB", (height, _GUTTER), PAPER)
+    face = font(name, CAPTION_SIZE)
+    ImageDraw.Draw(label).text((height / 2, _GUTTER / 2), name, FAINT, face, anchor="mm")
+    sheet.paste(label.rotate(90, expand=True), (MARGIN - 8, top))

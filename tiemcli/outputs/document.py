@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from tiemcli.explain import Explanation
-from tiemcli.extremal.search import ExtremalMask
+from tiemcli.extremal.mask import AreaMask
 from tiemcli.result import (
     BaseRecord,
     ClipRecord,
@@ -75,8 +75,8 @@ def describe(
         ),
         base=BaseRecord(kind=settings.base, score=explanation.base_score),
         method=settings.method,
-        backend=explanation.backend,
-        backend_reason=explanation.backend_reason,
+        backend=explanation.evidence.backend,
+        backend_reason=explanation.evidence.backend_reason,
         seed=settings.seed,
         settings=settings.to_record(),
         temporal=TemporalRecord(
@@ -84,6 +84,8 @@ def describe(
             alpha=explanation.temporal.alpha,
             aggregate=settings.tis_aggregate,
             base=BaseRecord(kind=settings.window_base, score=explanation.window_base_score),
+            second_base=settings.second_window_base,
+            agreement=explanation.temporal.agreement,
             degenerate=explanation.temporal.degenerate,
             windows=[_window(size) for size in explanation.temporal.windows],
         ),
@@ -109,7 +111,7 @@ def _window(size: WindowSize) -> WindowRecord:
     )
 
 
-def _mask(mask: ExtremalMask) -> MaskRecord:
+def _mask(mask: AreaMask) -> MaskRecord:
     return MaskRecord(
         area=mask.area,
         effective_area=mask.effective_area,

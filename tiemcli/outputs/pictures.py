@@ -8,9 +8,7 @@ from tiemcli.outputs.animation import encode_gif
 from tiemcli.outputs.atomic import replacing
 from tiemcli.outputs.contact_sheet import contact_sheet
 from tiemcli.outputs.figure import figure
-
-# Of a sheet at twice the size it is meant to be seen at, where a screen's inch is 96 pixels.
-_DOTS_PER_INCH = (192, 192)
+from tiemcli.outputs.sheet import save
 
 
 def write_png(path: Path, explanation: Explanation) -> None:
@@ -18,9 +16,7 @@ def write_png(path: Path, explanation: Explanation) -> None:
 
     Raises OutputError if it cannot be written, ClipError if the source cannot be read any more.
     """
-    sheet = contact_sheet(explanation)
-    with replacing(path) as part:
-        sheet.save(part, "PNG", optimize=True, dpi=_DOTS_PER_INCH)
+    save(path, contact_sheet(explanation))
 
 
 def write_gif(path: Path, explanation: Explanation) -> None:

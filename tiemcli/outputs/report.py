@@ -94,7 +94,7 @@ def _evidence(
                 "score": record.score,
                 "enough": record.score / explanation.clean
                 >= explanation.enough / explanation.clean,
-                "outlines": [outline(keep, view) for keep in mask.fit.hard],
+                "outlines": [outline(keep, view) for keep in mask.hard],
             }
             for record, mask in zip(result.masks, explanation.masks, strict=True)
         ],

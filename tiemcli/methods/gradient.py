@@ -1,0 +1,20 @@
+"""The size of the gradient at every pixel (Simonyan, Vedaldi, Zisserman 2014, arXiv:1312.6034)."""
+
+from tiemcli.methods.class_score import class_score
+from tiemcli.methods.evidence import Evidence, attributed
+from tiemcli.methods.scene import Scene
+
+
+def find(scene: Scene) -> Evidence:
+    """max_c |∂S/∂x_c|, of the class's score before the softmax and the pixels as the network is fed.
+
+    Of Φ itself the gradient would tell as much of the other classes, which is why the paper's is of
+    S. (T, H, W), at least 0: where a change would matter, not in which direction.
+    """
+    clip = scene.torch_clip()
+    with scene.stage("masks", "where", 1):
+        pixels = clip.pixels
+        scores, _ = clip.activations([], pixels)
+        (slope,) = clip.slopes(class_score(scene, scores), pixels)
+        scene.progress.advance(1)
+    return attributed(scene, slope.abs().amax(0).cpu().numpy(), "autograd", 1)
