@@ -1,6 +1,7 @@
 """What many tests need: the real clips and networks, and small networks of any form."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from importlib.metadata import files
@@ -130,3 +131,24 @@ def build_network(tmp_path: Path) -> BuildNetwork:
         return path
 
     return build
+
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def tiem(tmp_path: Path) -> Run:
+    """Run the command in an empty folder."""
+
+    def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "tiemcli", *map(str, arguments)],
+            cwd=tmp_path,
+            env=os.environ | variables,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return run

@@ -1,7 +1,6 @@
 """The command as a process: exit codes, clean stdout, what is written and what is not."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -20,24 +19,6 @@ from tiemcli.command import parse_memory
 from tiemcli.scorers.session import has_cuda
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def tiem(tmp_path: Path) -> Run:
-    """Run the command in an empty folder."""
-
-    def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "tiemcli", *map(str, arguments)],
-            cwd=tmp_path,
-            env=os.environ | variables,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-
-    return run
 
 
 def one_line(stderr: str) -> str:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from tiemcli import __version__, options
+from tiemcli.cli_compare import compare, evaluate
 from tiemcli.cli_explain import explain
 from tiemcli.cli_networks import export, inspect
 from tiemcli.errors import TiemError, UsageError
@@ -99,6 +100,8 @@ def _text(value: Any) -> Any:
 
 
 app.command()(explain)
+app.command()(compare)
+app.command()(evaluate)
 app.command()(export)
 app.command()(inspect)
 

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -98,14 +98,21 @@ def print_error(error: TiemError) -> None:
     Console(stderr=True, highlight=False).print(error_line(error), soft_wrap=True)
 
 
+def row_printer(console: Console) -> Callable[..., None]:
+    """What prints a name and what there is to say of it, on one line."""
+
+    def row(name: str, text: str, style: str = "") -> None:
+        console.print(Text.assemble((f"{name:<8}", "dim"), (text, style)), soft_wrap=True)
+
+    return row
+
+
 def print_result(result: Result, folder: Path, *, kept: bool) -> None:
     """The closing table of one clip. kept: it was explained by an earlier run."""
     target, temporal = result.target, result.temporal
     console = Console(file=sys.stdout, highlight=False)
 
-    def row(name: str, text: str, style: str = "") -> None:
-        console.print(Text.assemble((f"{name:<8}", "dim"), (text, style)), soft_wrap=True)
-
+    row = row_printer(console)
     again = " (explained before; -f does it again)" if kept else ""
     row("clip", f"{result.clip.path}{again}")
     row("answer", f"{target.label or f'output {target.index}'}  {score_text(target.score)}", "bold")

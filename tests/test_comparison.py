@@ -1,0 +1,164 @@
+"""`tiem compare` and `tiem evaluate` as a person runs them, and what their numbers say."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tiemcli.comparison import contestants, settings_of
+from tiemcli.errors import UsageError
+from tiemcli.methods import METHODS, method
+from tiemcli.settings import PRESETS, Settings, with_preset
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+QUICK = ("--steps", 8, "--iterations", 8, "--queries", 60)
+
+
+@pytest.fixture
+def sample(root: Path) -> tuple[object, ...]:
+    """The clip whose decisive second is known, and its network."""
+    return root / "samples/clip.mp4", "-m", root / "samples/net.onnx"
+
+
+def test_methods_are_measured_alike_on_one_clip(
+    tiem: Run, sample: tuple[object, ...], tmp_path: Path
+) -> None:
+    """The table, the JSON and the sheet are there; all keep one area, and tiem finds what chance
+    does not."""
+    done = tiem(
+        "compare", *sample, "--methods", "tiem,rise,random", "--signature", "2.25s-3.5s", "-o", "out", *QUICK
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "out/clip.compare.json").read_text())
+    rows = {row["method"]: row for row in told["rows"]}
+    assert list(rows) == ["tiem", "rise", "random"]
+    for name, row in rows.items():
+        assert name in done.stdout
+        assert np.mean(row["frame_areas"]) == pytest.approx(0.1, abs=1e-3)
+        assert row["metrics"].keys() >= {"score", "temporal_pointing", "insertion", "deletion"}
+    found, chance = (
+        rows[name]["metrics"]["temporal_pointing"]["mean"] for name in ("tiem", "random")
+    )
+    assert found > 80
+    assert chance < 40
+    with Image.open(tmp_path / "out/clip.compare.png") as sheet:
+        assert sheet.width > sheet.height / 4 > 100
+
+
+def test_seeds_have_a_deviation_and_shuffled_weights_another_saliency(
+    tiem: Run, sample: tuple[object, ...]
+) -> None:
+    """What looks at nothing is the same for any network; over seeds it varies."""
+    done = tiem(
+        "compare", *sample, "--methods", "random,tiem", "--seeds", 3, "--randomise", "--json", *QUICK
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lot, found = json.loads(done.stdout)["rows"]
+    assert lot["similarity_to_random_weights"] == pytest.approx(1)
+    assert found["similarity_to_random_weights"] < 0.9
+    assert lot["metrics"]["insertion"]["std"] > 0
+
+
+def test_a_method_that_cannot_explain_is_told_and_the_others_go_on(
+    tiem: Run, sample: tuple[object, ...]
+) -> None:
+    """The sample's network has two layers behind its pooling: no tubes."""
+    done = tiem("compare", *sample, "--methods", "saliency-tubes,center", "--json", *QUICK)
+    assert done.returncode == 1
+    told = json.loads(done.stdout)
+    assert [row["method"] for row in told["rows"]] == ["center"]
+    assert [failure["method"] for failure in told["failures"]] == ["saliency-tubes"]
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("tiem: ")]
+    assert "saliency tubes" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--methods", "tiem,magic"), "--methods magic"),
+        (("--signature", "7-99"), "no sampled frame 99"),
+        (("--seeds", 0), "--seeds 0"),
+        (("--truth", "missing.json"), "missing.json"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    tiem: Run, sample: tuple[object, ...], options: tuple[object, ...], message: str
+) -> None:
+    """It names the value, and ends the command before anything is explained."""
+    done = tiem("compare", *sample, *options)
+    assert done.returncode == 2
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("tiem: ")]
+    assert message in line
+
+
+def test_stored_results_are_measured_as_fresh_ones(
+    tiem: Run, sample: tuple[object, ...], tmp_path: Path
+) -> None:
+    """evaluate says of a stored result what compare says of the same explanation; without arrays it
+    says what the frames' areas can, and why no more; a file that is none is one line."""
+    options = ("--signature", "2.25s-3.5s", "--steps", 8, "--json")
+    tiem("explain", *sample, "--iterations", 8, "--format", "json,npz", "-o", "out")
+    (row,) = json.loads(tiem("evaluate", "out", *options).stdout)["rows"]
+    fresh = tiem("compare", *sample, "--methods", "tiem", "--iterations", 8, *options)
+    (expected,) = json.loads(fresh.stdout)["rows"]
+    for name, found in expected["metrics"].items():
+        assert row["metrics"][name] == pytest.approx(found["mean"], abs=2e-3), name
+    tiem("explain", *sample, "--iterations", 8, "--format", "json", "-o", "bare")
+    done = tiem("evaluate", "bare", *options)
+    (bare,) = json.loads(done.stdout)["rows"]
+    assert "--format npz" in bare["missing"]
+    assert bare["metrics"]["temporal_pointing"] == pytest.approx(
+        row["metrics"]["temporal_pointing"], abs=0.5
+    )
+    (tmp_path / "out/broken.tiem.json").write_text("{}")
+    done = tiem("evaluate", "out", "--steps", 0)
+    assert done.returncode == 1
+    assert "broken.tiem.json is no result" in done.stderr
+    assert "clip.mp4" in done.stdout
+
+
+def test_truth_files_say_when_and_where(
+    tiem: Run, sample: tuple[object, ...], tmp_path: Path
+) -> None:
+    """Boxes are source pixels on source frames; what they show is found by pointing and overlap."""
+    frames = range(96)
+    truth = {"clip": {"signature": [2.25, 3.5], "boxes": [[f, 0, 0, 384, 288] for f in frames]}}
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    done = tiem(
+        "compare", *sample, "--methods", "center", "--truth", "truth.json", "--json", *QUICK
+    )
+    (row,) = json.loads(done.stdout)["rows"]
+    assert row["metrics"]["spatial_pointing"]["mean"] == 100
+    assert row["metrics"]["iou"]["mean"] == pytest.approx(0.1, abs=1e-3)
+
+
+def test_all_stands_for_every_method() -> None:
+    """Each comes once, in the order it is named."""
+    assert contestants("rise,all")[0] == "rise"
+    assert set(contestants("rise,all")) == set(METHODS)
+    assert contestants("tiem, best") == ("tiem", "best")
+
+
+def test_a_preset_gives_way_to_what_is_given() -> None:
+    """best changes the defaults; a flag that is given stays; paper changes nothing."""
+    wished = Settings(tis_aggregate="nnls", areas=(0.3,))
+    assert with_preset(wished, "best", {"tis_aggregate", "area"}).areas == (0.3,)
+    assert with_preset(wished, "best", {"tis_aggregate"}).tis_aggregate == "nnls"
+    assert with_preset(wished, "paper", set()) == wished
+    best = with_preset(Settings(), "best", set())
+    for name, value in PRESETS["best"].items():
+        assert getattr(best, name) == value
+
+
+def test_a_preset_is_compared_at_the_area_of_the_others() -> None:
+    """Whatever areas it fits, the one that is compared is among them."""
+    chosen = settings_of("best", Settings(), 0.13)
+    assert chosen.method == "tiem"
+    assert chosen.areas is not None
+    assert 0.13 in chosen.areas
+    with pytest.raises(UsageError, match="--method magic"):
+        method("magic")

@@ -1,0 +1,88 @@
+"""What `tiem compare` and `tiem evaluate` do, once their options are read."""
+
+import json
+from typing import Any
+
+from tiemcli import comparison as comparing
+from tiemcli.comparison import Comparison, Entry, Refusal
+from tiemcli.errors import ClipError, TiemError, UsageError
+from tiemcli.evaluation import Evaluated, Evaluation, Networks, result_files
+from tiemcli.evaluation import evaluate as evaluated
+from tiemcli.outputs import comparison_sheet
+from tiemcli.outputs.atomic import replacing
+from tiemcli.result import readable
+from tiemcli.terminal import Terminal, print_error
+from tiemcli.terminal_metrics import print_comparison, print_evaluation, row_notes
+
+
+def compare(comparison: Comparison, *, as_json: bool, quiet: bool) -> int:
+    """Compare, write the sheet and the numbers, and return the exit code."""
+    request = comparison.request
+    with Terminal(quiet=quiet) as terminal:
+        network, source, truth = comparing.begin(comparison)
+        outcomes: list[Entry | Refusal] = []
+        for outcome in comparing.entries(comparison, network, source, truth, terminal):
+            terminal.close()
+            outcomes.append(outcome)
+            if isinstance(outcome, Refusal):
+                print_error(outcome.error)
+    entries = [outcome for outcome in outcomes if isinstance(outcome, Entry)]
+    if not entries:
+        raise _worst(outcomes)
+    stem = request.clips[0].stem
+    sheet, numbers = f"{stem}.compare.png", f"{stem}.compare.json"
+    explanations = {entry.name: entry.explanation for entry in entries}
+    comparison_sheet.write(
+        request.folder / sheet, explanations, truth.signature, row_notes(entries)
+    )
+    document = comparing.record(comparison, outcomes, {"sheet": sheet})
+    with replacing(request.folder / numbers) as part:
+        part.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    if as_json:
+        print(json.dumps(document, indent=2))
+    elif not quiet:
+        print_comparison(comparison, entries, [request.folder / name for name in (sheet, numbers)])
+    return 0 if len(entries) == len(outcomes) else 1
+
+
+def _worst(outcomes: list[Entry | Refusal]) -> TiemError:
+    return next(outcome.error for outcome in outcomes if isinstance(outcome, Refusal))
+
+
+def evaluate(evaluation: Evaluation, *, as_json: bool, quiet: bool) -> int:
+    """Measure stored results, print them, and return the exit code."""
+    rows: list[Evaluated] = []
+    failures: list[dict[str, Any]] = []
+    networks = Networks(evaluation)
+    if evaluation.steps < 0 or evaluation.steps == 1:
+        raise UsageError(f"--steps {evaluation.steps}", "give 2 or more, or 0 for none")
+    with Terminal(quiet=quiet) as terminal:
+        for path in result_files(evaluation.results):
+            try:
+                rows += evaluated(evaluation, path, networks, terminal)
+            except ClipError as error:
+                terminal.close()
+                print_error(error)
+                failures.append(
+                    {"path": readable(path), "error": error.message, "hint": error.hint}
+                )
+        terminal.close()
+        for missing in dict.fromkeys(row.missing for row in rows if row.missing):
+            terminal.note(missing)
+    if as_json:
+        document = {"rows": [_record(row) for row in rows], "failures": failures}
+        print(json.dumps(document, indent=2))
+    elif not quiet:
+        print_evaluation(rows)
+    return 1 if failures else 0
+
+
+def _record(row: Evaluated) -> dict[str, Any]:
+    return {
+        "result": readable(row.path),
+        "clip": row.result.clip.path,
+        "method": row.result.method,
+        "area": row.mask.area,
+        "metrics": row.measures.known(),
+        "missing": row.missing,
+    }

@@ -1,0 +1,208 @@
+"""Metrics of explanations that are stored: results, the arrays beside them, and what is known."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tiemcli.errors import ClipError, UsageError, first_line
+from tiemcli.facts import Facts
+from tiemcli.kernels.arrays import Floats
+from tiemcli.kernels.layout import from_layout
+from tiemcli.methods.scene import ENOUGH
+from tiemcli.metrics.faithfulness import average_drop
+from tiemcli.metrics.measures import CURVE_BASES, Measures, measure
+from tiemcli.metrics.pointing import temporal_pointing
+from tiemcli.metrics.region import Viewing
+from tiemcli.metrics.signature import signature_frames
+from tiemcli.metrics.truth import Truth, TruthFile, read_truth_file
+from tiemcli.model import load_model
+from tiemcli.preprocess import Preprocessing
+from tiemcli.progress import Progress
+from tiemcli.result import MaskRecord, Result, readable
+from tiemcli.scorers import Scorer
+from tiemcli.scorers.network import Network, load_network
+from tiemcli.settings import CURVE_STEPS, Base
+
+_SUFFIX = ".tiem.json"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one command asks for. results: files, or folders of them. model: where the network lies now,
+    None for where each result says. signature: of every clip, as text. truth: a truth file. steps: of
+    the curves, 0 to leave them out."""
+
+    results: tuple[Path, ...]
+    model: Path | None = None
+    signature: str | None = None
+    truth: Path | None = None
+    steps: int = CURVE_STEPS
+    device: str = "auto"
+    batch_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One mask of one result, measured. missing: why some metrics are not there."""
+
+    path: Path
+    result: Result
+    mask: MaskRecord
+    measures: Measures
+    missing: str
+
+
+def result_files(given: Sequence[Path]) -> tuple[Path, ...]:
+    """The results among files and folders, each once. Raises UsageError where there are none."""
+    found: list[Path] = []
+    for path in given:
+        if path.is_dir():
+            found += sorted(path.rglob(f"*{_SUFFIX}"))
+        elif path.exists():
+            found.append(path)
+        else:
+            raise UsageError(f"{readable(path)}: no such file", "give CLIP.tiem.json or a folder")
+    if not found:
+        raise UsageError(
+            f"{', '.join(map(readable, given))}: no {_SUFFIX} in there",
+            "explain clips into it first",
+        )
+    return tuple(dict.fromkeys(found))
+
+
+def read_result(path: Path) -> Result:
+    """Raises ClipError for a file that is no result."""
+    try:
+        return Result.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise ClipError(
+            f"{readable(path)} is no result: {first_line(error)}", "explain the clip again with -f"
+        ) from error
+
+
+def evaluate(
+    evaluation: Evaluation, path: Path, networks: "Networks", progress: Progress
+) -> Iterator[Evaluated]:
+    """Measure every mask of one result. Raises ClipError, UsageError or ModelError."""
+    result = read_result(path)
+    truth = _truth(evaluation, result)
+    if result.files.arrays is None:
+        missing = "no arrays beside it: explain with --format npz for the metrics of pixels"
+        for mask in result.masks:
+            yield Evaluated(path, result, mask, _without_pixels(result, mask, truth), missing)
+        return
+    arrays = _arrays(path.with_name(result.files.arrays))
+    network, missing = (None, "") if not evaluation.steps else networks.of(result)
+    curves: dict[Base, Scorer] = {}
+    if network is not None:
+        model = network.model
+        clip = from_layout(arrays["input"], model.layout, model.sizes)[0].astype(np.float32)
+        curves = {
+            kind: network.scorer(clip, model.preprocessing.base(kind, clip), result.target.index)
+            for kind in CURVE_BASES
+        }
+    wished = result.settings.get("target_score")
+    for mask, hard in zip(result.masks, arrays["keep_hard"], strict=True):
+        progress.stage(f"measuring {path.name}", 2 * len(curves) * (evaluation.steps + 1))
+        measures = measure(
+            arrays["saliency"],
+            hard,
+            clean=result.target.score,
+            score=mask.score,
+            enough=ENOUGH * result.target.score if wished is None else wished,
+            regression=result.model.output_kind == "value",
+            truth=truth,
+            curves=curves,
+            random=np.random.default_rng(result.seed),
+            steps=evaluation.steps,
+            progress=progress.advance,
+        )
+        yield Evaluated(path, result, mask, measures, missing)
+        curves = {}  # they are the saliency's, not the mask's
+
+
+class Networks:
+    """The networks of results, each loaded once."""
+
+    def __init__(self, evaluation: Evaluation) -> None:
+        self._evaluation = evaluation
+        self._load = lru_cache(maxsize=2)(self._loaded)
+
+    def of(self, result: Result) -> tuple[Network | None, str]:
+        """The network that a result is of, or why there is none."""
+        path = self._evaluation.model or Path(result.model.path)
+        if not path.exists():
+            return None, f"{readable(path)} is not there: give -m for insertion and deletion"
+        network = self._load(path, json.dumps(result.model.reading, sort_keys=True))
+        if network.model.sha256 != result.model.sha256:
+            return None, f"{readable(path)} is not the network that was explained"
+        return network, ""
+
+    def _loaded(self, path: Path, reading: str) -> Network:
+        model = load_model(path, facts_of(json.loads(reading)))
+        return load_network(model, self._evaluation.device, self._evaluation.batch_size)
+
+
+def facts_of(reading: dict[str, Any]) -> Facts:
+    """What a result says of how its network was fed and read (`Model.reading`)."""
+    same = ("layout", "frames", "stride", "mean", "std", "scale", "color", "resize", "aggregate")
+    return Facts(
+        **{name: reading[name] for name in same},
+        size=(reading["height"], reading["width"]),
+        output=reading["output_kind"],
+        output_name=reading["output"],
+        input=reading["input"] or None,
+        labels=reading["labels"] or None,
+    )
+
+
+def _without_pixels(result: Result, mask: MaskRecord, truth: Truth) -> Measures:
+    """What can be said of a mask by its frames' areas alone."""
+    pointing = None
+    if truth.signature is not None:
+        pointing = temporal_pointing(np.array(mask.frame_areas), truth.signature)
+    drop = average_drop(np.array([result.target.score]), np.array([mask.score]))
+    return Measures(score=mask.score, average_drop=drop, temporal_pointing=pointing)
+
+
+def _arrays(path: Path) -> dict[str, Floats]:
+    try:
+        with np.load(path) as file:
+            return {name: file[name] for name in ("input", "keep_hard", "saliency")}
+    except (OSError, ValueError, KeyError) as error:
+        raise ClipError(
+            f"{readable(path)}: {first_line(error)}", "explain the clip again with -f --format npz"
+        ) from error
+
+
+def _truth(evaluation: Evaluation, result: Result) -> Truth:
+    seen = _viewing(result)
+    truth = Truth(None, None)
+    if evaluation.truth is not None:
+        truth = _read_once(evaluation.truth).of(Path(result.clip.path), seen) or truth
+    if evaluation.signature is not None:
+        truth = replace(truth, signature=signature_frames(evaluation.signature, seen.timestamps))
+    return truth
+
+
+@lru_cache(maxsize=1)
+def _read_once(path: Path) -> TruthFile:
+    return read_truth_file(path)
+
+
+def _viewing(result: Result) -> Viewing:
+    reading = result.model.reading
+    names = ("height", "width", "color", "resize", "scale", "mean", "std")
+    return Viewing(
+        frames=result.clip.frames,
+        width=result.clip.width,
+        height=result.clip.height,
+        sampled=tuple(result.clip.sampled_frames),
+        timestamps=np.array(result.clip.timestamps),
+        preprocessing=Preprocessing(**{name: reading[name] for name in names}),
+    )
