@@ -147,6 +147,8 @@ def test_all_but_gradients_works_without_torch(root: Path, tmp_path: Path) -> No
     for command in (
         (),
         ("explain",),
+        ("compare",),
+        ("evaluate",),
         ("export",),
         ("inspect",),
         ("demo",),
@@ -156,6 +158,7 @@ def test_all_but_gradients_works_without_torch(root: Path, tmp_path: Path) -> No
         ("bench",),
         ("bench", "whitebox"),
         ("bench", "networks"),
+        ("bench", "paper"),
         ("bench", "speed"),
     ):
         assert "Usage" in run(binaries / "tiem", *command, "--help")

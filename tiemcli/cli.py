@@ -180,6 +180,34 @@ def networks(
 
 
 @bench.command()
+def paper(
+    part: Annotated[
+        str,
+        typer.Option("--part", help="Of the tables: table2, signature, real, or several of them."),
+    ] = "table2,signature,real",
+    seeds: Annotated[int, typer.Option(min=2, help="Clips of noise for Table 2.")] = 5,
+    clips: Annotated[int, typer.Option(min=2, help="Clips for each classifier.")] = 20,
+    rows: Annotated[
+        Path | None,
+        typer.Option("--rows", help="Show what --json printed before instead of measuring."),
+    ] = None,
+    figures: Annotated[
+        Path | None, typer.Option("--figures", help="Draw the paper's figures into this folder.")
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/paper.md.")] = False,
+    json: options.Json = False,
+) -> None:
+    """The paper's tables and figures: every method where the right answer is known.
+
+    All of it takes about an hour; trained networks need tiem[torch], figures tiem[figures], real
+    clips the folder that TIEM_DATA names.
+    """
+    from tiemcli import command_compare
+
+    command_compare.paper(part, seeds, clips, rows, figures, as_json=json, as_markdown=markdown)
+
+
+@bench.command()
 def speed(
     network: Annotated[
         str, typer.Option("--network", help="Networks whose name has this in it.")

@@ -90,10 +90,6 @@ def explain(
         int | None,
         option("--cells", help="Across a frame, of masks found by gradients; 16 if left out."),
     ] = DEFAULTS.cells,
-    uniform_share: Annotated[
-        float,
-        option("--uniform-share", help="Of the area, what all frames get alike."),
-    ] = DEFAULTS.uniform_share,
     iterations: options.Iterations = DEFAULTS.iterations,
     queries: options.Queries = DEFAULTS.queries,
     estimator: Annotated[
@@ -176,7 +172,6 @@ def explain(
                 constraint=constraint,
                 continuity=continuity,
                 cells=cells,
-                uniform_share=uniform_share,
                 iterations=iterations,
                 queries=queries,
                 estimator=estimator,

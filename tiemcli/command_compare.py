@@ -1,11 +1,14 @@
-"""What `tiem compare` and `tiem evaluate` do, once their options are read."""
+"""What `tiem compare`, `evaluate` and `bench paper` do, once their options are read."""
 
 import json
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 from tiemcli import comparison as comparing
 from tiemcli.comparison import Comparison, Entry, Refusal
-from tiemcli.errors import ClipError, TiemError, UsageError
+from tiemcli.errors import ClipError, TiemError, UsageError, first_line
 from tiemcli.evaluation import Evaluated, Evaluation, Networks, result_files
 from tiemcli.evaluation import evaluate as evaluated
 from tiemcli.outputs import comparison_sheet
@@ -86,3 +89,46 @@ def _record(row: Evaluated) -> dict[str, Any]:
         "metrics": row.measures.known(),
         "missing": row.missing,
     }
+
+
+def paper(
+    part: str,
+    seeds: int,
+    clips: int,
+    stored: Path | None,
+    figures: Path | None,
+    *,
+    as_json: bool,
+    as_markdown: bool,
+) -> None:
+    """Measure the paper's tables, or read them, and print them; draw its figures if asked to."""
+    from tiemcli.bench.paper import page, tables
+
+    parts = tables.parts_in(part)
+    with Terminal(quiet=False) as terminal:
+        if stored is None:
+            measured = tables.rows(parts, seeds, clips, terminal.note)
+            records = [page.finite({"part": name} | asdict(row)) for name, row in measured]
+        else:
+            records = [record for record in _stored_rows(stored) if record["part"] in parts]
+        if figures is not None:
+            from tiemcli.bench.paper.drawings import draw
+
+            for path in draw(figures, terminal.note):
+                terminal.note(f"wrote {readable(path)}")
+    if as_json:
+        print(json.dumps({"rows": records}, indent=2))
+    elif as_markdown:
+        print(page.markdown(records, date.today()), end="")
+    else:
+        page.show(records)
+
+
+def _stored_rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{readable(path)}: {first_line(error)}", "give what tiem bench paper --json printed"
+        ) from error
+    return rows

@@ -53,7 +53,7 @@ class Settings:
     dyadic or sizes. second_window_base: hides windows once more, and drops are averaged; None for
     once. constraint: None is the method's own. continuity: σ in frames of what ties a mask to those
     of the frames about it, 0 for nothing. cells: across the shorter side, of masks found by gradients;
-    None for 16. uniform_share: of the area, what all frames get alike, in [0, 1]. start, end: seconds. stride: source frames between sampled
+    None for 16. start, end: seconds. stride: source frames between sampled
     ones. precision: of the network's arithmetic while it is scored; gradients are of full precision.
     reuse: whether clips share work, which lets the search by queries judge frames one by one.
     Raises UsageError for a value out of its range.
@@ -74,7 +74,6 @@ class Settings:
     constraint: Constraint | None = None
     continuity: float = 0.0
     cells: int | None = None
-    uniform_share: float = 0.0
     iterations: int | None = None
     queries: int = 2000
     estimator: Estimator = "gp-nes"
@@ -104,8 +103,6 @@ class Settings:
             value = getattr(self, flag)
             _require(value is None or value >= least, flag, value, f"give {least} or more")
         _require(0 <= self.continuity < math.inf, "continuity", self.continuity, "give 0 or more")
-        share = self.uniform_share
-        _require(0 <= share <= 1, "uniform-share", share, "it is a share, in [0, 1]")
         target_score = self.target_score
         finite = target_score is None or math.isfinite(target_score)
         _require(finite, "target-score", target_score, "give a number")
@@ -141,7 +138,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "areas": (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.55, 0.7),
         "continuity": 0.7,
         "cells": 24,
-        "uniform_share": 0.1,
     },
 }
 

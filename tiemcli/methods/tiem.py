@@ -45,11 +45,7 @@ def find_when(scene: Scene) -> TemporalImportance:
 
 
 def find_where(scene: Scene, importance: Doubles) -> tuple[AreaMask, ...]:
-    """Stage 2: a mask an area, the frames' areas following (T,) importance that sums to 1.
-
-    --uniform-share takes some of every area for all frames alike, l' = (1 − u)·l + u/T: what stage 1
-    has missed can then still be found.
-    """
+    """Stage 2: a mask an area, the frames' areas following (T,) importance that sums to 1."""
     settings = scene.settings
     fitter = make_fitter(
         scene.gradients.clip,
@@ -64,8 +60,7 @@ def find_where(scene: Scene, importance: Doubles) -> tuple[AreaMask, ...]:
         cells=None if scene.gradients.clip is None else settings.cells,
         continuity=settings.continuity,
     )
-    alike = settings.uniform_share
-    return fit_masks(scene, fitter, (1 - alike) * importance + alike / len(importance))
+    return fit_masks(scene, fitter, importance)
 
 
 def fit_masks(scene: Scene, fitter: Fitter, importance: Doubles) -> tuple[AreaMask, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 from tiemcli.bench.paper.case import Case
 from tiemcli.comparison import settings_of
 from tiemcli.errors import ClipError, ModelError
+from tiemcli.kernels.arrays import Bools
 from tiemcli.methods import method
 from tiemcli.methods.evidence import Evidence
 from tiemcli.methods.scene import Scene
@@ -115,7 +116,7 @@ def stand(
         score=mask.score,
         enough=scene.enough,
         regression=scene.objective.regression,
-        truth=Truth(case.signature, case.region),
+        truth=Truth(case.signature, _telling(case)),
         curves=curves,
         random=scene.random(),
         steps=steps,
@@ -130,6 +131,11 @@ def stand(
         backwards=backwards,
         seconds=seconds,
     )
+
+
+def _telling(case: Case) -> Bools | None:
+    """(T, H, W): the object where it tells the class, which is in signature frames alone."""
+    return None if case.region is None else case.region & case.signature[:, None, None]
 
 
 def _match(evidence: Evidence, case: Case) -> float | None:

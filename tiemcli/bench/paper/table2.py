@@ -125,17 +125,8 @@ def play(
     smoothness: float | None = None,
 ) -> Game:
     """Explain one clip of noise. smoothness: another weight of STEP's term than its own."""
-    clip = np.random.default_rng(seed).standard_normal((1, FRAMES, SIZE, SIZE), dtype=np.float32)
-    settings = Settings(
-        method=name,
-        constraint=constraint,
-        iterations=ITERATIONS[constraint][name],
-        areas=(AREA,),
-        seed=seed,
-    )
-    scene = Scene(network, settings, clip, 0, float(network.outputs(clip)[0]), Silent())
     began = time.perf_counter()
-    evidence = _explain(scene, smoothness)
+    evidence = evidence_of(network, name, constraint, seed, smoothness)
     (mask,) = evidence.masks
     beside, inside = mask.hard[list(NEIGHBOURS)], truth[list(NEIGHBOURS)]
     best = np.array([AREA]), truth.reshape(1, 1, -1)
@@ -149,7 +140,23 @@ def play(
     )
 
 
-def _explain(scene: Scene, smoothness: float | None) -> Evidence:
+def evidence_of(
+    network: Network,
+    name: Method,
+    constraint: Constraint,
+    seed: int,
+    smoothness: float | None = None,
+) -> Evidence:
+    """What a method finds on the clip of noise of a seed; the rest is as for `play`."""
+    clip = np.random.default_rng(seed).standard_normal((1, FRAMES, SIZE, SIZE), dtype=np.float32)
+    settings = Settings(
+        method=name,
+        constraint=constraint,
+        iterations=ITERATIONS[constraint][name],
+        areas=(AREA,),
+        seed=seed,
+    )
+    scene = Scene(network, settings, clip, 0, float(network.outputs(clip)[0]), Silent())
     if smoothness is None:
         return method(scene.settings.method).find(scene)
     return explain_by(scene, replace(step.RECIPE, smoothness=smoothness))

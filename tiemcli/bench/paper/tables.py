@@ -20,7 +20,16 @@ Row = table2.Row | contest.Row
 ITERATIONS = {"ep-2d": 400, "ep-3d": 400, "step": 2000}
 QUERIES = 1000
 # Real clips are large: one evaluation takes a tenth of a second, one gradient half of one.
-REAL_ITERATIONS, REAL_QUERIES, REAL_STEPS = 40, 300, 16
+REAL_CLIPS, REAL_ITERATIONS, REAL_QUERIES, REAL_STEPS = 5, 20, 300, 16
+
+
+def parts_in(text: str) -> tuple[Part, ...]:
+    """The parts in a list such as `table2,real`. Raises UsageError."""
+    named = [name.strip() for name in text.split(",")]
+    for name in named:
+        if name not in PARTS:
+            raise UsageError(f"--part {name}", f"choose from {', '.join(PARTS)}")
+    return tuple(part for part in PARTS if part in named)
 
 
 def rows(
@@ -48,7 +57,7 @@ def rows(
         cases = list(silhouette_cases(folder, clips))
         for found in contest.rows("silhouettes", cases, contestants(), progress):
             yield "real", found
-        cases = list(real_cases(folder, min(clips, 8)))
+        cases = list(real_cases(folder, min(clips, REAL_CLIPS)))
         for found in contest.rows(
             "real clips", cases, few(), progress, steps=REAL_STEPS, bases=("blur",)
         ):
