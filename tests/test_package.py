@@ -96,7 +96,8 @@ def test_torch_is_imported_in_its_places_only(root: Path) -> None:
 
 
 def test_imports_run_one_way(root: Path) -> None:
-    """cli → explain → extremal, temporal → scorers → kernels; exporters from two commands alone."""
+    """cli → explain → methods → extremal, temporal → scorers → kernels; exporters from two commands
+    alone."""
     outside = (
         "tiemcli.exporters",
         "tiemcli.samples",
@@ -112,7 +113,24 @@ def test_imports_run_one_way(root: Path) -> None:
             "tiemcli.batch",
         ),
         "tiemcli.temporal": ("tiemcli.extremal", "tiemcli.explain", "tiemcli.batch"),
-        "tiemcli.extremal": ("tiemcli.explain", "tiemcli.batch", "tiemcli.outputs"),
+        "tiemcli.extremal": (
+            "tiemcli.methods",
+            "tiemcli.explain",
+            "tiemcli.batch",
+            "tiemcli.outputs",
+        ),
+        "tiemcli.methods": (
+            "tiemcli.metrics",
+            "tiemcli.explain",
+            "tiemcli.batch",
+            "tiemcli.outputs",
+        ),
+        "tiemcli.metrics": (
+            "tiemcli.methods",
+            "tiemcli.explain",
+            "tiemcli.batch",
+            "tiemcli.outputs",
+        ),
         "tiemcli.gradients": ("tiemcli.extremal", "tiemcli.scorers", "tiemcli.explain"),
         "tiemcli.explain": ("tiemcli.batch", "tiemcli.outputs", "tiemcli.terminal"),
         "tiemcli.outputs": ("tiemcli.batch", "tiemcli.terminal", "tiemcli.cli"),
