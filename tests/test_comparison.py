@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tiemcli.comparison import contestants, settings_of
+from tiemcli.comparison import common_target, contestants, settings_of
 from tiemcli.errors import UsageError
 from tiemcli.methods import METHODS, method
 from tiemcli.settings import PRESETS, Settings, with_preset
+from tiemcli.target import resolve_target
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 QUICK = ("--steps", 8, "--iterations", 8, "--queries", 60)
@@ -136,11 +137,93 @@ def test_truth_files_say_when_and_where(
     assert row["metrics"]["iou"]["mean"] == pytest.approx(0.1, abs=1e-3)
 
 
+def test_methods_that_all_refuse_write_nothing(
+    tiem: Run, sample: tuple[object, ...], tmp_path: Path
+) -> None:
+    """A line each, once, and the error's own exit code."""
+    done = tiem("compare", *sample, "--methods", "saliency-tubes", "--json", "-o", "out", *QUICK)
+    assert done.returncode == 3
+    assert done.stdout == ""
+    assert len([line for line in done.stderr.splitlines() if line.startswith("tiem: ")]) == 1
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_what_one_method_cannot_be_asked_leaves_the_others(
+    tiem: Run, sample: tuple[object, ...]
+) -> None:
+    """Gradients without gradients are that method's refusal; a target that there is not ends all."""
+    options = ("--methods", "center,gradient", "--backend", "finite-difference", "--json", *QUICK)
+    done = tiem("compare", *sample, *options)
+    assert done.returncode == 1
+    assert [row["method"] for row in json.loads(done.stdout)["rows"]] == ["center"]
+    assert "--method gradient" in done.stderr
+    done = tiem("compare", *sample, "--target", "yodel", *options)
+    assert done.returncode == 2
+    assert len([line for line in done.stderr.splitlines() if line.startswith("tiem: ")]) == 1
+    assert "--target yodel" in done.stderr
+
+
+def test_an_area_that_keeps_nothing_is_no_nan(tiem: Run, sample: tuple[object, ...]) -> None:
+    """What a mask without a pixel points at is not known: it is left out of table and JSON."""
+    options = ("--methods", "center", "--area", "0.000001", "--signature", "7-15", *QUICK)
+    done = tiem("compare", *sample, *options, "--json")
+    (row,) = json.loads(done.stdout, parse_constant=pytest.fail)["rows"]
+    assert "temporal_pointing" not in row["metrics"]
+    assert "insertion" in row["metrics"]
+    done = tiem("compare", *sample, *options)
+    assert done.returncode == 0
+    assert "0.0001% of the clip" in done.stdout
+
+
+def test_variables_set_options_and_tiem_toml_is_of_explain(
+    tiem: Run, sample: tuple[object, ...], tmp_path: Path
+) -> None:
+    """TIEM_METHODS and its like; what tiem.toml says of explain does not end a comparison."""
+    (tmp_path / "tiem.toml").write_text('alpha = 0.5\nformat = "npz"\nareas = [0.2, 0.3]\n')
+    done = tiem("compare", *sample, "--json", *QUICK, TIEM_METHODS="random,center,random")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert [row["method"] for row in told["rows"]] == ["random", "center"]
+    assert told["area"] == 0.1
+
+
+def test_a_clip_is_one_file(tiem: Run, sample: tuple[object, ...], root: Path) -> None:
+    """A folder is not compared."""
+    done = tiem("compare", root / "samples", *sample[1:])
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("tiem: ")]
+    assert "is a folder, not a clip" in line
+
+
+def test_a_preset_fits_its_areas_and_shows_the_common_one(
+    tiem: Run, sample: tuple[object, ...]
+) -> None:
+    """best keeps as much as the others do, though it fits a dozen areas."""
+    done = tiem("compare", *sample, "--methods", "best,center", "--area", "0.13", "--json", *QUICK)
+    assert done.returncode == 0, done.stderr
+    for row in json.loads(done.stdout)["rows"]:
+        assert np.mean(row["frame_areas"]) == pytest.approx(0.13, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("labels", "outputs", "target"),
+    [((), [0.1, 0.9], "1"), (("a", "b"), [0.1, 0.9], "1"), (("1", "0"), [0.9, 0.1], "1")],
+)
+def test_the_common_target_is_the_first_answer_even_where_labels_are_numbers(
+    labels: tuple[str, ...], outputs: list[float], target: str
+) -> None:
+    """A label that reads as another's index is named by the label."""
+    scores = np.array(outputs)
+    assert common_target(None, scores, labels) == target
+    assert resolve_target(target, scores, labels) == scores.argmax()
+
+
 def test_all_stands_for_every_method() -> None:
     """Each comes once, in the order it is named."""
     assert contestants("rise,all")[0] == "rise"
     assert set(contestants("rise,all")) == set(METHODS)
     assert contestants("tiem, best") == ("tiem", "best")
+    assert contestants("rise,rise,tiem,rise") == ("rise", "tiem")
 
 
 def test_a_preset_gives_way_to_what_is_given() -> None:

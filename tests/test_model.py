@@ -232,6 +232,16 @@ def test_black_is_black_before_normalisation() -> None:
     assert preprocessing().base("blur", clip).std() < clip.std() / 3
 
 
+def test_the_average_base_is_a_still() -> None:
+    """Each frame is the mean of all, pixel by pixel and channel by channel, in the clip's own units."""
+    clip = np.random.default_rng(0).random((3, 5, 20, 20), dtype=np.float32)
+    average = preprocessing().base("average", clip)
+    assert (average.shape, average.dtype) == (clip.shape, np.float32)
+    for frame in range(5):
+        expected = sum(clip[:, t].astype(float) for t in range(5)) / 5
+        np.testing.assert_allclose(average[:, frame], expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("resize", "view"), [("stretch", (0, 0, 80, 40)), ("crop", (20, 0, 40, 40))]
 )

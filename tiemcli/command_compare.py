@@ -8,7 +8,7 @@ from typing import Any
 
 from tiemcli import comparison as comparing
 from tiemcli.comparison import Comparison, Entry, Refusal
-from tiemcli.errors import ClipError, TiemError, UsageError, first_line
+from tiemcli.errors import ClipError, UsageError, first_line
 from tiemcli.evaluation import Evaluated, Evaluation, Networks, result_files
 from tiemcli.evaluation import evaluate as evaluated
 from tiemcli.outputs import comparison_sheet
@@ -19,7 +19,11 @@ from tiemcli.terminal_metrics import print_comparison, print_evaluation, row_not
 
 
 def compare(comparison: Comparison, *, as_json: bool, quiet: bool) -> int:
-    """Compare, write the sheet and the numbers, and return the exit code."""
+    """Compare, write the sheet and the numbers, and return the exit code.
+
+    0 where every method served, 1 where some did; where none did nothing is written, and it is the
+    error's own.
+    """
     request = comparison.request
     with Terminal(quiet=quiet) as terminal:
         network, source, truth = comparing.begin(comparison)
@@ -31,7 +35,7 @@ def compare(comparison: Comparison, *, as_json: bool, quiet: bool) -> int:
                 print_error(outcome.error)
     entries = [outcome for outcome in outcomes if isinstance(outcome, Entry)]
     if not entries:
-        raise _worst(outcomes)
+        return max(outcome.error.exit_code for outcome in outcomes if isinstance(outcome, Refusal))
     stem = request.clips[0].stem
     sheet, numbers = f"{stem}.compare.png", f"{stem}.compare.json"
     explanations = {entry.name: entry.explanation for entry in entries}
@@ -40,16 +44,12 @@ def compare(comparison: Comparison, *, as_json: bool, quiet: bool) -> int:
     )
     document = comparing.record(comparison, outcomes, {"sheet": sheet})
     with replacing(request.folder / numbers) as part:
-        part.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        part.write_text(_json(document) + "\n", encoding="utf-8")
     if as_json:
-        print(json.dumps(document, indent=2))
+        print(_json(document))
     elif not quiet:
         print_comparison(comparison, entries, [request.folder / name for name in (sheet, numbers)])
     return 0 if len(entries) == len(outcomes) else 1
-
-
-def _worst(outcomes: list[Entry | Refusal]) -> TiemError:
-    return next(outcome.error for outcome in outcomes if isinstance(outcome, Refusal))
 
 
 def evaluate(evaluation: Evaluation, *, as_json: bool, quiet: bool) -> int:
@@ -57,8 +57,6 @@ def evaluate(evaluation: Evaluation, *, as_json: bool, quiet: bool) -> int:
     rows: list[Evaluated] = []
     failures: list[dict[str, Any]] = []
     networks = Networks(evaluation)
-    if evaluation.steps < 0 or evaluation.steps == 1:
-        raise UsageError(f"--steps {evaluation.steps}", "give 2 or more, or 0 for none")
     with Terminal(quiet=quiet) as terminal:
         for path in result_files(evaluation.results):
             try:
@@ -74,10 +72,14 @@ def evaluate(evaluation: Evaluation, *, as_json: bool, quiet: bool) -> int:
             terminal.note(missing)
     if as_json:
         document = {"rows": [_record(row) for row in rows], "failures": failures}
-        print(json.dumps(document, indent=2))
+        print(_json(document))
     elif not quiet:
         print_evaluation(rows)
     return 1 if failures else 0
+
+
+def _json(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2, allow_nan=False)
 
 
 def _record(row: Evaluated) -> dict[str, Any]:
@@ -111,13 +113,15 @@ def paper(
             records = [page.finite({"part": name} | asdict(row)) for name, row in measured]
         else:
             records = [record for record in _stored_rows(stored) if record["part"] in parts]
+            if not records:
+                raise UsageError(f"{readable(stored)}: no rows of --part {part}", "measure them")
         if figures is not None:
             from tiemcli.bench.paper.drawings import draw
 
             for path in draw(figures, terminal.note):
                 terminal.note(f"wrote {readable(path)}")
     if as_json:
-        print(json.dumps({"rows": records}, indent=2))
+        print(_json({"rows": records}))
     elif as_markdown:
         print(page.markdown(records, date.today()), end="")
     else:
@@ -125,10 +129,13 @@ def paper(
 
 
 def _stored_rows(path: Path) -> list[dict[str, Any]]:
+    """Raises UsageError for a file that is not what `--json` printed."""
+    hint = "give what tiem bench paper --json printed"
     try:
         rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        strange = any("part" not in row for row in rows)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{readable(path)}: {first_line(error)}", "give what tiem bench paper --json printed"
-        ) from error
+        raise UsageError(f"{readable(path)}: {first_line(error)}", hint) from error
+    if strange:
+        raise UsageError(f"{readable(path)}: rows of another table", hint)
     return rows

@@ -1,7 +1,8 @@
 """Several methods on one clip, measured alike."""
 
+import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -9,8 +10,9 @@ from typing import Any, cast
 import numpy as np
 
 from tiemcli.batch import Request, check_folder, prepare
-from tiemcli.errors import ClipError, ModelError, TiemError, UsageError
+from tiemcli.errors import TiemError, UsageError
 from tiemcli.explain import Explanation, Source, explain, read_clip
+from tiemcli.kernels.arrays import Doubles
 from tiemcli.methods import METHODS
 from tiemcli.methods.scene import DEFAULT_AREA
 from tiemcli.metrics.measures import CURVE_BASES, Measures, measure
@@ -25,6 +27,7 @@ from tiemcli.result import readable
 from tiemcli.scorers import Scorer
 from tiemcli.scorers.network import Network, load_network
 from tiemcli.settings import CURVE_STEPS, PRESETS, Base, Method, Settings
+from tiemcli.target import resolve_target
 
 UNKNOWN = Truth(None, None)
 
@@ -63,8 +66,8 @@ class Comparison:
 @dataclass(frozen=True)
 class Entry:
     """One method's outcome. explanation: of the first seed, with the one mask that is compared.
-    measures: a seed each. seconds: that it took. similarity: the rank correlation of its saliency with that of the network
-    with shuffled weights; None if nobody asked."""
+    measures: a seed each. seconds: that a seed took. similarity: the rank correlation of its saliency
+    with that of the network with shuffled weights; None if nobody asked, NaN of a flat saliency."""
 
     name: str
     explanation: Explanation
@@ -81,7 +84,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A method that cannot explain this network or this clip, and why."""
+    """A method that cannot explain this network or this clip, or not as it was asked to, and why."""
 
     name: str
     error: TiemError
@@ -113,11 +116,16 @@ def viewing(source: Source, model: Model) -> Viewing:
 def entries(
     comparison: Comparison, network: Network, source: Source, truth: Truth, progress: Progress
 ) -> Iterator[Entry | Refusal]:
-    """Explain the clip by each method in turn, and measure what it finds."""
+    """Explain the clip by each method in turn, and measure what it finds.
+
+    Raises UsageError for a target that there is not; what one method cannot do is its refusal.
+    """
     settings = comparison.request.settings
-    target = int(np.argmax(network.outputs(source.input))) if settings.target is None else None
-    if target is not None:  # the same one for all, whatever a shuffled network answers
-        settings = replace(settings, target=str(target))
+    answers = network.outputs(source.input)
+    # The same for all, whatever a shuffled network answers.
+    settings = replace(
+        settings, target=common_target(settings.target, answers, network.model.labels)
+    )
     stranger = _shuffled(network, comparison.request) if comparison.randomise else None
     curves: dict[Base, Scorer] = {}
     for name in comparison.contestants:
@@ -134,7 +142,7 @@ def entries(
                     name, settings.seed, comparison, settings, source, stranger, progress
                 )
                 alike = similarity(first.evidence.saliency, other.evidence.saliency)
-        except (ModelError, ClipError) as error:
+        except TiemError as error:
             yield Refusal(name, error)
             continue
         if not curves:
@@ -152,6 +160,12 @@ def entries(
             seconds / len(explanations),
             alike,
         )
+
+
+def common_target(wanted: str | None, answers: Doubles, labels: Sequence[str]) -> str:
+    """What all explain, by number unless that is a label. answers: (K,). Raises UsageError."""
+    index = resolve_target(wanted, answers, labels)
+    return labels[index] if str(index) in labels else str(index)
 
 
 def curve_scorers(network: Network, explanation: Explanation) -> dict[Base, Scorer]:
@@ -241,16 +255,14 @@ def _shuffled(network: Network, request: Request) -> Network:
 def record(
     comparison: Comparison, outcomes: list[Entry | Refusal], files: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The comparison as JSON holds it."""
+    """The comparison as JSON holds it; there is an entry at least."""
     request = comparison.request
     entries = [outcome for outcome in outcomes if isinstance(outcome, Entry)]
-    first = entries[0].explanation if entries else None
+    first = entries[0].explanation
     return {
         "clip": readable(request.clips[0]),
         "model": readable(request.model),
-        "target": None
-        if first is None
-        else {"index": first.target, "label": first.label, "score": first.clean},
+        "target": {"index": first.target, "label": first.label, "score": first.clean},
         "area": comparison.area,
         "seeds": comparison.seeds,
         "rows": [_entry_record(entry) for entry in entries],
@@ -264,7 +276,7 @@ def record(
 
 
 def _entry_record(entry: Entry) -> dict[str, Any]:
-    explanation = entry.explanation
+    explanation, similar = entry.explanation, entry.similarity
     metrics = {
         name: {"mean": found.mean, "std": None if found.count == 1 else found.std}
         for name, found in entry.spreads().items()
@@ -272,7 +284,7 @@ def _entry_record(entry: Entry) -> dict[str, Any]:
     return {
         "method": entry.name,
         "metrics": metrics,
-        "similarity_to_random_weights": entry.similarity,
+        "similarity_to_random_weights": None if similar is None or math.isnan(similar) else similar,
         "importance": explanation.temporal.importance.tolist(),
         "frame_areas": explanation.shown.hard.mean(axis=(1, 2)).tolist(),
         "cost": {

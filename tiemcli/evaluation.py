@@ -1,11 +1,13 @@
 """Metrics of explanations that are stored: results, the arrays beside them, and what is known."""
 
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -35,7 +37,7 @@ _SUFFIX = ".tiem.json"
 class Evaluation:
     """What one command asks for. results: files, or folders of them. model: where the network lies now,
     None for where each result says. signature: of every clip, as text. truth: a truth file. steps: of
-    the curves, 0 to leave them out."""
+    the curves, 0 to leave them out. Raises UsageError."""
 
     results: tuple[Path, ...]
     model: Path | None = None
@@ -44,6 +46,15 @@ class Evaluation:
     steps: int = CURVE_STEPS
     device: str = "auto"
     batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or self.steps == 1:
+            raise UsageError(f"--steps {self.steps}", "give 2 or more, or 0 for none")
+
+    @cached_property
+    def known(self) -> TruthFile | None:
+        """The truth file, read once."""
+        return None if self.truth is None else read_truth_file(self.truth)
 
 
 @dataclass(frozen=True)
@@ -90,14 +101,15 @@ def evaluate(
 ) -> Iterator[Evaluated]:
     """Measure every mask of one result. Raises ClipError, UsageError or ModelError."""
     result = read_result(path)
-    truth = _truth(evaluation, result)
+    truth, untold = _truth(evaluation, result)
     if result.files.arrays is None:
-        missing = "no arrays beside it: explain with --format npz for the metrics of pixels"
+        bare = "no arrays beside it: explain with --format npz for the metrics of pixels"
         for mask in result.masks:
-            yield Evaluated(path, result, mask, _without_pixels(result, mask, truth), missing)
+            measures = _without_pixels(result, mask, truth)
+            yield Evaluated(path, result, mask, measures, _joined(untold, bare))
         return
-    arrays = _arrays(path.with_name(result.files.arrays))
-    network, missing = (None, "") if not evaluation.steps else networks.of(result)
+    arrays = _arrays(path.with_name(result.files.arrays), result)
+    network, unscored = networks.of(result) if evaluation.steps else (None, "")
     curves: dict[Base, Scorer] = {}
     if network is not None:
         model = network.model
@@ -122,7 +134,7 @@ def evaluate(
             steps=evaluation.steps,
             progress=progress.advance,
         )
-        yield Evaluated(path, result, mask, measures, missing)
+        yield Evaluated(path, result, mask, measures, _joined(untold, unscored))
         curves = {}  # they are the saliency's, not the mask's
 
 
@@ -170,29 +182,36 @@ def _without_pixels(result: Result, mask: MaskRecord, truth: Truth) -> Measures:
     return Measures(score=mask.score, average_drop=drop, temporal_pointing=pointing)
 
 
-def _arrays(path: Path) -> dict[str, Floats]:
+def _arrays(path: Path, result: Result) -> dict[str, Floats]:
+    """What lies beside a result. Raises ClipError, also where it is another explanation's."""
+    again = "explain the clip again with -f --format npz"
     try:
         with np.load(path) as file:
-            return {name: file[name] for name in ("input", "keep_hard", "saliency")}
-    except (OSError, ValueError, KeyError) as error:
-        raise ClipError(
-            f"{readable(path)}: {first_line(error)}", "explain the clip again with -f --format npz"
-        ) from error
+            arrays = {name: file[name] for name in ("areas", "input", "keep_hard", "saliency")}
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+        raise ClipError(f"{readable(path)}: {first_line(error)}", again) from error
+    if arrays["areas"].tolist() != [mask.area for mask in result.masks]:
+        raise ClipError(f"{readable(path)} has other masks than its result", again)
+    return arrays
 
 
-def _truth(evaluation: Evaluation, result: Result) -> Truth:
-    seen = _viewing(result)
-    truth = Truth(None, None)
-    if evaluation.truth is not None:
-        truth = _read_once(evaluation.truth).of(Path(result.clip.path), seen) or truth
+def _joined(*reasons: str) -> str:
+    return "; ".join(filter(None, reasons))
+
+
+def _truth(evaluation: Evaluation, result: Result) -> tuple[Truth, str]:
+    """What is known of a result's clip, and what to say where the truth file does not name it."""
+    seen, clip = _viewing(result), Path(result.clip.path)
+    truth, untold = Truth(None, None), ""
+    if evaluation.known is not None:
+        found = evaluation.known.of(clip, seen)
+        if found is None:
+            untold = f"{readable(evaluation.known.path)} does not name {clip.name}"
+        else:
+            truth = found
     if evaluation.signature is not None:
         truth = replace(truth, signature=signature_frames(evaluation.signature, seen.timestamps))
-    return truth
-
-
-@lru_cache(maxsize=1)
-def _read_once(path: Path) -> TruthFile:
-    return read_truth_file(path)
+    return truth, untold
 
 
 def _viewing(result: Result) -> Viewing:

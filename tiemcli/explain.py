@@ -91,7 +91,7 @@ class Explanation:
 def explain(
     source: Source, network: Network, settings: Settings, progress: Progress | None = None
 ) -> Explanation:
-    """Explain one clip. Raises ClipError, UsageError or ModelError."""
+    """Explain one clip. Raises ClipError, UsageError, ModelError or DeviceError."""
     clip = source.input
     outputs = network.outputs(clip)
     target = resolve_target(settings.target, outputs, network.model.labels)
@@ -161,10 +161,9 @@ def _doubts(
     evidence: Evidence,
 ) -> Iterator[str]:
     """What a reader should know before believing the result."""
-    bases = (
-        (settings.window_base, window_base_score, "window-base"),
-        (settings.base, base_score, "base"),
-    )
+    bases = [(settings.base, base_score, "base")]
+    if evidence.temporal.windows:
+        bases.insert(0, (settings.window_base, window_base_score, "window-base"))
     for kind, score, flag in bases:
         if score / clean > TELLING_BASE:
             yield (
@@ -183,7 +182,8 @@ def _doubts(
 def _shortfalls(masks: tuple[AreaMask, ...], clean: float, enough: float) -> Iterator[str]:
     """What was asked of the masks and is not so."""
     for mask in masks:
-        if mask.effective_area < 0.98 * mask.area:
+        # Whole pixels may fall short of a small area too, of which nothing is to be told.
+        if mask.frame_areas.max() == 1 and mask.effective_area < 0.98 * mask.area:
             yield (
                 f"{mask.effective_area:.0%} is kept where {mask.area:.0%} was asked for: the other "
                 "frames have no importance"

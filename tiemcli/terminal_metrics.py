@@ -1,5 +1,6 @@
 """Metrics as tables: one row a method, or a stored mask."""
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,7 +42,7 @@ def print_comparison(
     answer = explanation.label or f"output {explanation.target}"
     row("clip", readable(comparison.request.clips[0]))
     row("answer", f"{answer}  {score_text(explanation.clean)}", "bold")
-    row("kept", f"{comparison.area:.0%} of the clip by each method")
+    row("kept", f"{_share(comparison.area)} of the clip by each method")
     spreads = {entry.name: entry.spreads() for entry in entries}
     names = [name for name in _COLUMNS if any(name in told for told in spreads.values())]
     table = Table(box=None, pad_edge=False)
@@ -55,7 +56,8 @@ def print_comparison(
         found = entry.explanation
         cells = [_cell(spreads[entry.name].get(name), name) for name in names]
         if comparison.randomise:
-            cells.append("–" if entry.similarity is None else f"{entry.similarity:.2f}")
+            alike = entry.similarity
+            cells.append("–" if alike is None or math.isnan(alike) else f"{alike:.2f}")
         cost = (f"{found.forwards:,}", f"{found.backwards:,}", f"{entry.seconds:.1f}")
         table.add_row(entry.name, *cells, *cost)
     console.print(table)
@@ -76,7 +78,7 @@ def print_evaluation(rows: Sequence[Evaluated]) -> None:
 
     def add(clip: str, method: str, area: float, told: Mapping[str, Spread]) -> None:
         cells = [_cell(told.get(name), name) for name in names]
-        table.add_row(clip, method, f"{area:.0%}", *cells)
+        table.add_row(clip, method, _share(area), *cells)
 
     groups: dict[tuple[str, float], list[dict[str, float]]] = {}
     for row, told in zip(rows, known, strict=True):
@@ -102,6 +104,11 @@ def row_notes(entries: Sequence[Entry]) -> dict[str, str]:
         parts.append(f"insertion {_cell(told['insertion'], 'insertion')}")
         notes[entry.name] = "\n".join(parts)
     return notes
+
+
+def _share(area: float) -> str:
+    """Such as `10%`, or `0.5%`: no area is so small that it reads as none."""
+    return f"{100 * area:.3g}%"
 
 
 def _cell(found: Spread | None, name: str) -> str:

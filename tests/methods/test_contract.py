@@ -5,9 +5,9 @@ import re
 from dataclasses import replace
 from fractions import Fraction
 from importlib.util import find_spec
-from itertools import product
+from itertools import count, product
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import onnx
@@ -15,8 +15,8 @@ import pytest
 from onnx import numpy_helper, parser
 
 from tiemcli import settings as declared
-from tiemcli.errors import ModelError, UsageError
-from tiemcli.explain import Explanation, Source, explain
+from tiemcli.errors import DeviceError, ModelError, UsageError
+from tiemcli.explain import Explanation, Source, _shortfalls, explain
 from tiemcli.facts import Facts
 from tiemcli.methods import METHODS, method
 from tiemcli.model import load_model
@@ -241,6 +241,60 @@ def test_what_needs_gradients_says_so(name: str, networks: dict[str, Network]) -
     asked = replace(SETTINGS, method=name, backend="finite-difference")
     with pytest.raises(UsageError, match=re.escape(name)):
         explain(source_of(network), network, asked)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, each in METHODS.items() if each.needs == "gradients"]
+)
+def test_a_gradient_that_memory_does_not_hold_is_an_error_of_the_device(
+    name: str, networks: dict[str, Network], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a traceback; the hint names methods that take none."""
+    torch = pytest.importorskip("torch")
+    network = networks["3-D CNN"]
+    scene = source_of(network)
+    grad, calls = torch.autograd.grad, count()
+
+    def full(*given: Any, **named: Any) -> Any:
+        if next(calls):  # the first is the check before any method
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        return grad(*given, **named)
+
+    monkeypatch.setattr(torch.autograd, "grad", full)
+    with pytest.raises(DeviceError, match="memory") as raised:
+        explain(scene, network, replace(SETTINGS, method=name))
+    assert "--method" in raised.value.hint
+
+
+@pytest.mark.parametrize("name", ["tiem", "random"])
+def test_what_hides_windows_is_doubted_where_windows_are_hidden(
+    name: str, networks: dict[str, Network]
+) -> None:
+    """A black clip that scores as the clip does is told of to whom it matters."""
+    network = networks["3-D CNN"]
+    source = source_of(network)
+    target = str(int(network.outputs(np.zeros_like(source.input)).argmax()))
+    found = explain(source, network, replace(SETTINGS, method=name, target=target))
+    assert found.window_base_score > 0.5 * found.clean
+    told = any("--window-base" in warning for warning in found.warnings)
+    assert told == bool(found.temporal.windows) == (name == "tiem")
+
+
+def test_an_area_falls_short_where_frames_are_full_not_where_pixels_are_few(
+    networks: dict[str, Network],
+) -> None:
+    """Of a clip with one frame that matters an eighth can be kept; that 24 x 24 pixels have no
+    thousandth is nothing to tell."""
+    network = networks["3-D CNN"]
+    asked = replace(SETTINGS, method="ep-2d", constraint="exact", backend="finite-difference")
+    few = explain(source_of(network), network, replace(asked, areas=(0.004,)))
+    assert few.masks[0].effective_area < 0.98 * 0.004
+    assert not any("asked for" in warning for warning in few.warnings)
+    (mask,) = few.masks
+    full = replace(mask, area=0.3, frame_areas=np.eye(8)[2], hard=np.zeros(SHAPE, np.float32))
+    full.hard[2] = 1
+    told = list(_shortfalls((full,), few.clean, few.enough))
+    assert "12% is kept where 30% was asked for" in told[0]
 
 
 def test_names_are_those_that_settings_declare() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tiemcli.errors import UsageError
+from tiemcli.errors import ClipError, UsageError
 from tiemcli.methods import ep_2d, method
 from tiemcli.methods.scene import Scene
 
@@ -46,6 +46,19 @@ def test_its_penalty_needs_gradients(network_scene: NetworkScene) -> None:
     with pytest.raises(UsageError, match="ep-2d") as raised:
         ep_2d.find(scene)
     assert "--constraint exact" in raised.value.hint
+
+
+def test_a_clip_without_a_gradient_is_explained_by_exact_areas(network_scene: NetworkScene) -> None:
+    """The hint says so, and what it says works."""
+    pytest.importorskip("torch")
+    flat = {"dense": np.zeros((6, 5), np.float32), "offset": np.arange(5, dtype=np.float32)}
+    with pytest.raises(ClipError, match="ep-2d") as raised:
+        ep_2d.find(network_scene("cnn", method="ep-2d", weights=flat))
+    assert "--constraint exact" in raised.value.hint
+    scene = network_scene(
+        "cnn", method="ep-2d", weights=flat, constraint="exact", queries=60, areas=(0.1,)
+    )
+    assert ep_2d.find(scene).backend == "finite-difference"
 
 
 def test_a_penalty_that_missed_the_area_is_mentioned(network_scene: NetworkScene) -> None:

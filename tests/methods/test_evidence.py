@@ -5,6 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from tiemcli.errors import ClipError
+from tiemcli.extremal.backend import Differentiation
 from tiemcli.extremal.mask import AreaMask
 from tiemcli.methods.evidence import attributed, frame_importance, nested, top_share
 
@@ -64,6 +66,28 @@ def test_masks_are_scored_and_the_smallest_that_is_enough_is_marked(additive_sce
         assert each.evaluations == 17
     assert [each.smallest for each in evidence.masks] == [False, True, False, False]
     assert evidence.backend == "queries"
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_a_saliency_that_is_no_number_is_an_error_of_the_clip(additive_scene, wrong: float) -> None:
+    """A single pixel's is enough; the hint names methods that take no gradient."""
+    saliency = effects()
+    saliency[2, 3, 4] = wrong
+    with pytest.raises(ClipError, match="not finite") as raised:
+        attributed(additive_scene(effects(), method="gradient"), saliency, "autograd", 1)
+    assert "--method rise" in raised.value.hint
+
+
+def test_all_that_is_to_be_told_is_told(additive_scene) -> None:
+    """What gradients are doubted for stands before what a method has to say of its own."""
+    scene = additive_scene(effects())
+    scene.gradients = Differentiation(None, warning="they disagree")
+    told = [
+        attributed(scene, effects(), backend, 1, warning).warning
+        for backend in ("autograd", "queries")
+        for warning in ("", "too few")
+    ]
+    assert told == ["they disagree", "they disagree; too few", "", "too few"]
 
 
 def test_no_area_is_enough(additive_scene) -> None:
@@ -145,7 +169,23 @@ def test_nested_order_is_a_plain_sort_by_masks_then_by_the_area_that_would_keep_
     assert 0 < found.min() < found.max() == 1
 
 
-def test_the_pixels_of_a_long_clip_are_told_apart() -> None:
+def test_of_a_volume_the_order_is_a_plain_sort_by_masks_then_by_value() -> None:
+    """Whatever the shares of the frames."""
+    random = np.random.default_rng(3)
+    values = effects(2)
+    frame_areas = np.array([0.5, 0.0, 0.2, 0.9])
+    masks = [
+        mask(values, area, frame_areas, (random.random(SHAPE) < area).astype(np.float32))
+        for area in (0.2, 0.5)
+    ]
+    kept = sum(each.hard for each in masks)
+    expected = sorted(np.ndindex(SHAPE), key=lambda pixel: (-kept[pixel], -values[pixel]))
+    found = nested(masks, volume=True)
+    assert expected == sorted(np.ndindex(SHAPE), key=lambda pixel: -found[pixel])
+
+
+@pytest.mark.parametrize("volume", [False, True])
+def test_the_pixels_of_a_long_clip_are_told_apart(volume: bool) -> None:
     """Ten masks of millions of pixels leave each pixel a number of its own."""
     shape = (64, 160, 160)
     values = np.random.default_rng(4).random(shape, dtype=np.float32)
@@ -153,4 +193,4 @@ def test_the_pixels_of_a_long_clip_are_told_apart() -> None:
         mask(values, share, np.full(len(values), share), (values > 1 - share).astype(np.float32))
         for share in np.linspace(0.01, 0.4, 10)
     ]
-    assert len(np.unique(nested(masks))) == values.size
+    assert len(np.unique(nested(masks, volume))) == values.size

@@ -253,6 +253,22 @@ def test_the_figure_has_a_bar_a_frame_and_a_cell_a_window(
     )
 
 
+def test_a_figure_without_windows_is_the_chart_alone(
+    tmp_path: Path, explanation: Explanation
+) -> None:
+    """Of a method that hides none it has its bars and times, and nothing of windows."""
+    temporal = replace(explanation.temporal, windows=())
+    evidence = replace(explanation.evidence, temporal=temporal)
+    write_svg(tmp_path / "figure.svg", replace(explanation, evidence=evidence))
+    svg = ElementTree.parse(tmp_path / "figure.svg").getroot()
+    titled = [e for e in svg.iter(f"{SVG}rect") if e.find(f"{SVG}title") is not None]
+    assert len(titled) == 4
+    assert "window" not in (tmp_path / "figure.svg").read_text()
+    _, _, _, height = map(float, (svg.get("viewBox") or "").split())
+    lines = [float(text.get("y", "")) for text in svg.iter(f"{SVG}text")]
+    assert height - 60 < max(lines) < height
+
+
 def test_a_label_is_no_markup(tmp_path: Path, explanation: Explanation) -> None:
     """Whatever a class is called, the figure is well-formed and says it."""
     name = "<b> & \"Kanu\" 日本 'x'"

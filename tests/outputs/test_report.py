@@ -244,6 +244,20 @@ def test_the_first_sentence_names_the_shortest_time_that_holds_most(
     assert any(f"{start:.1f} and {end:.1f}" in text for _, text in page.texts)
 
 
+def test_without_windows_a_report_has_no_heat_map(tmp_path: Path, explained: Explained) -> None:
+    """Nor a script that looks for one, nor a word of what hid windows; the other chart stays."""
+    explanation, result = explained
+    temporal = result.temporal.model_copy(update={"windows": []})
+    bare = explanation, result.model_copy(update={"temporal": temporal})
+    whole, without = (written(tmp_path / "a.html", each) for each in (explained, bare))
+    for page, has in ((whole, True), (without, False)):
+        ids = {attrs.get("id") for _, attrs in page.elements}
+        assert ("heat" in ids) == ("heat-tip" in ids) == has
+        assert "curve" in ids
+        assert any("windows by" in text for tag, text in page.texts if tag == "dd") == has
+        assert any('element("heat")' in text for tag, text in page.texts if tag == "script") == has
+
+
 def test_an_even_importance_is_no_moment(tmp_path: Path, explained: Explained) -> None:
     """Where all frames matter alike the page says so, and names no time."""
     explanation, result = explained

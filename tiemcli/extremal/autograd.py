@@ -1,7 +1,5 @@
 """Fit masks by gradients through the network itself."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tiemcli.errors import DeviceError
 from tiemcli.extremal.adam import Adam
 from tiemcli.extremal.mask import FINAL_TEMPERATURE, WARM_SHARE, Fit, MaskSpace, top
 from tiemcli.extremal.objective import Objective
@@ -23,11 +20,10 @@ from tiemcli.extremal.penalty import (
 )
 from tiemcli.extremal.smoothness import BEGINS, Smoothness
 from tiemcli.extremal.stopping import CHECK_EVERY, promises_more
-from tiemcli.extremal.torch_clip import TorchClip
+from tiemcli.extremal.torch_clip import TorchClip, memory_for_gradients
 from tiemcli.kernels.arrays import Doubles, Floats, Ints
 from tiemcli.kernels.upsample import gaussian_matrix
 from tiemcli.scorers import Progress, Scorer
-from tiemcli.scorers.session import is_out_of_memory
 from tiemcli.settings import Constraint
 
 # Exact: Adam on the cells while the mask's edge hardens.
@@ -164,17 +160,6 @@ class AutogradFitter:
         values = self.space.upsampling(self._mixed(fitted).cpu().numpy())
         hard = top(values, counts)
         return Fit(fitted.cpu().numpy(), values, soft.cpu().numpy(), hard, steps)
-
-
-@contextmanager
-def memory_for_gradients(hint: str) -> Iterator[None]:
-    """Raises DeviceError, with this hint, where the device's memory does not hold a gradient."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        raise DeviceError("there is no memory for a gradient", hint) from error
 
 
 def _hardening(steps: int) -> list[float]:

@@ -64,7 +64,8 @@ def top(values: Floats, counts: Ints) -> Floats:
 class Fit:
     """A fitted mask. cells: (T, h, w) float32, from which a smaller area can start.
 
-    values: (T, H, W) float32, the cells in pixels, of which the largest are kept. soft: (T, H, W) float32 in [0, 1]. hard: the same, of zeros and ones, meeting the area exactly.
+    values: (T, H, W) float32, the cells in pixels, of which the largest are kept. soft: the same
+    shape in [0, 1]. hard: the same, of zeros and ones, meeting the area exactly.
     evaluations: what it took, in forwards for a search by queries, in steps for a gradient's.
     """
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from tiemcli.extremal.autograd import area_distance, memory_for_gradients
+from tiemcli.extremal.autograd import area_distance
 from tiemcli.extremal.mask import Fit, top, wanted_pixels
 from tiemcli.extremal.objective import Objective
 from tiemcli.extremal.recipe import (
@@ -18,7 +18,7 @@ from tiemcli.extremal.recipe import (
 )
 from tiemcli.extremal.smooth_max import SmoothMax
 from tiemcli.extremal.smoothness import BEGINS, Smoothness
-from tiemcli.extremal.torch_clip import Shown, TorchClip
+from tiemcli.extremal.torch_clip import Shown, TorchClip, memory_for_gradients
 from tiemcli.kernels.arrays import Doubles, Floats
 from tiemcli.scorers import Progress
 

@@ -1,6 +1,7 @@
 """A clip before a network in torch: scores under masks, and the values inside that lead to them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 
 import numpy as np
@@ -8,17 +9,30 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
+from tiemcli.errors import DeviceError
 from tiemcli.extremal.objective import SMALLEST_PROBABILITY, Objective
 from tiemcli.gradients import Differentiable
 from tiemcli.gradients.graph import Graph, Node, Scope
 from tiemcli.kernels.arrays import Floats
 from tiemcli.kernels.fuse import Port
 from tiemcli.kernels.layout import axis_order, network_shape
+from tiemcli.scorers.session import is_out_of_memory
 
 # From a keep-mask (T, H, W) to pixels (C, T, H, W).
 Shown = Callable[[Tensor], Tensor]
 # What may stand between a softmax and the output, and leaves its numbers in their order.
 _ORDER_KEEPING = ("Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Cast", "Dropout")
+
+
+@contextmanager
+def memory_for_gradients(hint: str) -> Iterator[None]:
+    """Raises DeviceError, with this hint, where the device's memory does not hold a gradient."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DeviceError("there is no memory for a gradient", hint) from error
 
 
 class TorchClip:

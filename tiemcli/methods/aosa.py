@@ -30,8 +30,7 @@ def find(scene: Scene) -> Evidence:
     tubes = follow(standing(scene.shape, scene.settings.queries), optical_flow(frames))
     with scene.stage("masks", "where", len(tubes)):
         lost = drops(scene, tubes)
-    evidence = attributed(scene, weigh(tubes, lost), "queries", len(tubes))
-    return replace(evidence, warning=tubes.warning)
+    return attributed(scene, weigh(tubes, lost), "queries", len(tubes), tubes.warning)
 
 
 def gray_frames(clip: Floats, preprocessing: Preprocessing) -> Bytes:

@@ -26,7 +26,7 @@ def find(scene: Scene) -> Evidence:
     which frames cannot be compared. Raises ModelError where an operator has no rule.
     """
     clip = scene.torch_clip()
-    with scene.stage("masks", "where", 1):
+    with scene.gradient_stage(1):
         layer = chosen(clip, scene.settings.layer)
         graph = with_normalisations_folded(clip.graph.with_outputs([clip.scored, layer.name]))
         top = classifier(graph, layer.name, clip.scored)

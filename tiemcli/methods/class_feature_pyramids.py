@@ -25,7 +25,7 @@ def find(scene: Scene) -> Evidence:
     """
     clip = scene.torch_clip()
     total = np.zeros(scene.shape, np.float32)
-    with scene.stage("masks", "where", DEPTH):
+    with scene.gradient_stage(DEPTH):
         layers = pyramid(clip, scene.settings.layer)
         scores, inner = clip.activations([layer.name for layer in layers])
         looked_for = class_score(scene, scores)

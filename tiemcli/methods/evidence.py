@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from tiemcli.errors import ClipError
 from tiemcli.extremal.mask import AreaMask
 from tiemcli.kernels.arrays import Floats
 from tiemcli.methods.scene import Scene
@@ -30,18 +31,27 @@ class Evidence:
     warning: str = ""
 
 
-def attributed(scene: Scene, saliency: Floats, backend: Backend, evaluations: int) -> Evidence:
+def attributed(
+    scene: Scene, saliency: Floats, backend: Backend, evaluations: int, warning: str = ""
+) -> Evidence:
     """The evidence of a method that weighs pixels: the masks keep the largest of the whole clip.
 
-    saliency: (T, H, W) float32, finite. A frame's importance is its share of what is above 0.
-    evaluations: what the saliency took, in forwards or in gradients.
+    saliency: (T, H, W) float32. A frame's importance is its share of what is above 0.
+    evaluations: what the saliency took, in forwards or in gradients. warning: what to tell of it,
+    beside what the gradients are told of. Raises ClipError where a gradient came out without a number.
     """
+    if not np.isfinite(saliency).all():
+        raise ClipError(
+            f"--method {scene.settings.method}: the network's gradient on this clip is not finite",
+            "choose --method rise, occlusion or aosa, which take no gradient",
+        )
     # Ties fall alike for all areas, so that a larger mask holds the smaller.
     kept = [top_share(saliency, area, scene.random()) for area in sorted(scene.areas)]
     scores = scene.scorer.score(np.stack(kept))
     smallest = next((i for i, score in enumerate(scores) if scene.keeps(float(score))), None)
     low, high = float(saliency.min()), float(saliency.max())
     soft = (saliency - low) / (high - low) if high > low else np.zeros_like(saliency)
+    doubt = scene.gradients.warning if backend == "autograd" else ""
     return Evidence(
         frame_importance(saliency, scene.settings.alpha),
         tuple(
@@ -61,7 +71,7 @@ def attributed(scene: Scene, saliency: Floats, backend: Backend, evaluations: in
         ),
         saliency,
         backend,
-        warning=scene.gradients.warning if backend == "autograd" else "",
+        warning="; ".join(filter(None, (doubt, warning))),
     )
 
 
@@ -89,18 +99,19 @@ def frame_importance(saliency: Floats, alpha: float) -> TemporalImportance:
     )
 
 
-def nested(masks: Sequence[AreaMask]) -> Floats:
+def nested(masks: Sequence[AreaMask], volume: bool = False) -> Floats:
     """The order that masks of ascending area give to pixels: (T, H, W) float32 in (0, 1], all different.
 
     The more masks keep a pixel the larger it is. Among equals it is the sooner kept, the smaller the
     area at which Eq. 5 would: q/a_t, where q is the share of its frame's pixels with larger values.
+    volume: the areas are of the clip as a whole, and so is q.
     """
     kept = np.sum([mask.hard for mask in masks], axis=0)
     values = masks[-1].values
-    flat = values.reshape(len(values), -1)
+    flat = values.reshape(1 if volume else len(values), -1)
     rank = np.argsort(np.argsort(-flat, axis=1, kind="stable"), axis=1) / flat.shape[1]
-    share = np.maximum(masks[-1].frame_areas, 1e-9)[:, None]
-    order = np.lexsort((((rank + 1e-9) / share).ravel(), -kept.ravel()))
+    share = np.ones(1) if volume else np.maximum(masks[-1].frame_areas, 1e-9)
+    order = np.lexsort((((rank + 1e-9) / share[:, None]).ravel(), -kept.ravel()))
     saliency = np.empty(order.size, dtype=np.float32)
     saliency[order] = 1 - np.arange(order.size) / order.size
     return saliency.reshape(values.shape)

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from tiemcli.methods.class_score import class_score
+from tiemcli.methods.class_score import layer_slopes
 from tiemcli.methods.evidence import Evidence, attributed
 from tiemcli.methods.layer import to_clip
 from tiemcli.methods.layers import chosen
@@ -15,13 +15,10 @@ def find(scene: Scene) -> Evidence:
     Slopes are of the class's score before the softmax. Raises ModelError where no layer has a map.
     """
     clip = scene.torch_clip()
-    with scene.stage("masks", "where", 1):
+    with scene.gradient_stage(1):
         layer = chosen(clip, scene.settings.layer)
-        scores, inner = clip.activations([layer.name])
-        value = inner[layer.name]
-        (slope,) = clip.slopes(class_score(scene, scores), value)
-        weights = mean_slopes(layer.volume(slope), layer.by_frame)
-        found = (weights * layer.volume(value)).sum(0).relu()
+        volume, slopes = layer_slopes(scene, clip, layer)
+        found = (mean_slopes(slopes, layer.by_frame) * volume).sum(0).relu()
         scene.progress.advance(1)
     return attributed(scene, to_clip(found, clip.shape), "autograd", 1)
 

@@ -3,7 +3,7 @@ WACV 2018)."""
 
 from torch import Tensor
 
-from tiemcli.methods.class_score import class_score
+from tiemcli.methods.class_score import layer_slopes
 from tiemcli.methods.evidence import Evidence, attributed
 from tiemcli.methods.layer import to_clip
 from tiemcli.methods.layers import chosen
@@ -17,14 +17,10 @@ def find(scene: Scene) -> Evidence:
     derivatives from the first. Raises ModelError where no layer has a map.
     """
     clip = scene.torch_clip()
-    with scene.stage("masks", "where", 1):
+    with scene.gradient_stage(1):
         layer = chosen(clip, scene.settings.layer)
-        scores, inner = clip.activations([layer.name])
-        value = inner[layer.name]
-        (slope,) = clip.slopes(class_score(scene, scores), value)
-        volume = layer.volume(value.detach())
-        weights = weighted_slopes(volume, layer.volume(slope), layer.by_frame)
-        found = (weights * volume).sum(0).relu()
+        volume, slopes = layer_slopes(scene, clip, layer)
+        found = (weighted_slopes(volume, slopes, layer.by_frame) * volume).sum(0).relu()
         scene.progress.advance(1)
     return attributed(scene, to_clip(found, clip.shape), "autograd", 1)
 

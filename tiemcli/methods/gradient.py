@@ -1,6 +1,6 @@
 """The size of the gradient at every pixel (Simonyan, Vedaldi, Zisserman 2014, arXiv:1312.6034)."""
 
-from tiemcli.methods.class_score import class_score
+from tiemcli.methods.class_score import pixel_slopes
 from tiemcli.methods.evidence import Evidence, attributed
 from tiemcli.methods.scene import Scene
 
@@ -12,9 +12,7 @@ def find(scene: Scene) -> Evidence:
     S. (T, H, W), at least 0: where a change would matter, not in which direction.
     """
     clip = scene.torch_clip()
-    with scene.stage("masks", "where", 1):
-        pixels = clip.pixels
-        scores, _ = clip.activations([], pixels)
-        (slope,) = clip.slopes(class_score(scene, scores), pixels)
+    with scene.gradient_stage(1):
+        slopes = pixel_slopes(scene, clip)
         scene.progress.advance(1)
-    return attributed(scene, slope.abs().amax(0).cpu().numpy(), "autograd", 1)
+    return attributed(scene, slopes.abs().amax(0).cpu().numpy(), "autograd", 1)

@@ -1,7 +1,5 @@
 """Gradients summed on the way from base to clip (Sundararajan, Taly, Yan, ICML 2017)."""
 
-from dataclasses import replace
-
 import torch
 
 from tiemcli.methods.class_score import class_score
@@ -23,7 +21,7 @@ def find(scene: Scene) -> Evidence:
     """
     clip = scene.torch_clip()
     total = torch.zeros(clip.shape, dtype=torch.float64, device=clip.device)
-    with scene.stage("masks", "where", STEPS):
+    with scene.gradient_stage(STEPS):
         for step in range(STEPS):
             share = (step + 0.5) / STEPS
             keep = torch.full(clip.shape, share, device=clip.device, requires_grad=True)
@@ -34,8 +32,8 @@ def find(scene: Scene) -> Evidence:
             hidden = class_score(scene, clip.answers(torch.zeros(clip.shape, device=clip.device)))
     saliency = (total / STEPS).float().cpu().numpy()
     change = abs(scene.clean) - float(hidden)
-    evidence = attributed(scene, saliency, "autograd", STEPS)
-    return replace(evidence, warning=_doubt(float(saliency.sum(dtype="f8")), change, scene.clean))
+    doubt = _doubt(float(saliency.sum(dtype="f8")), change, scene.clean)
+    return attributed(scene, saliency, "autograd", STEPS, doubt)
 
 
 def _doubt(total: float, change: float, clean: float) -> str:

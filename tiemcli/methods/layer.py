@@ -20,14 +20,13 @@ class Layer:
     """A value inside the network with a map of the clip.
 
     name: of the tensor in the file. node: that computes it, "" where the file gives it no name.
-    shape: of the tensor. grid: t, h and w of its map. order: of the tensor's axes as letters, N for
-    the clips, L for tokens; T in front holds N·T. tokens: the order of the map in L.
+    grid: t, h and w of its map. order: of the tensor's axes as letters, N for the clips, L for tokens;
+    T in front holds N·T. tokens: the order of the map in L.
     """
 
     name: str
     node: str
     op_type: str
-    shape: tuple[int, ...]
     grid: Grid
     order: str
     tokens: str = "THW"

@@ -151,7 +151,7 @@ class _Search:
             self._weighed.add(name)
             found = self._arranged(node, name, value)
             if found is not None:
-                self.layers.append(Layer(name, node.name, node.op_type, tuple(value.shape), *found))
+                self.layers.append(Layer(name, node.name, node.op_type, *found))
 
     def _is_weighed(self, node: Node, computed: Sequence[str]) -> bool:
         """Whether weights have been before; a product of two computed values, as in attention, has

@@ -6,8 +6,6 @@ strides are those of `aosa`, which differs in that its boxes move. What stands i
 the base; theirs was gray.
 """
 
-from dataclasses import replace
-
 import numpy as np
 
 from tiemcli.kernels.arrays import Doubles, Floats
@@ -21,8 +19,7 @@ def find(scene: Scene) -> Evidence:
     boxes = standing(scene.shape, scene.settings.queries)
     with scene.stage("masks", "where", len(boxes)):
         lost = drops(scene, boxes)
-    evidence = attributed(scene, mean_drop(boxes, lost), "queries", len(boxes))
-    return replace(evidence, warning=boxes.warning)
+    return attributed(scene, mean_drop(boxes, lost), "queries", len(boxes), boxes.warning)
 
 
 def mean_drop(boxes: Tubes, lost: Doubles) -> Floats:

@@ -9,11 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from tiemcli.errors import UsageError
 from tiemcli.extremal.backend import CELLS
 from tiemcli.extremal.mask import AreaMask, Fitter, MaskSpace
 from tiemcli.extremal.recipe import ITERATIONS, Recipe
-from tiemcli.kernels.arrays import Doubles, Floats
+from tiemcli.kernels.arrays import Doubles
 from tiemcli.methods.evidence import Evidence, frame_importance, nested
 from tiemcli.methods.scene import Scene
 from tiemcli.methods.tiem import find_where, fit_masks
@@ -47,7 +46,7 @@ def explain_by(scene: Scene, recipe: Recipe) -> Evidence:
     return Evidence(
         temporal,
         masks,
-        _nested_volumes(masks) if recipe.volume else nested(masks),
+        nested(masks, recipe.volume),
         "finite-difference" if gradients.clip is None else "autograd",
         gradients.reason,
         "; ".join(filter(None, (gradients.warning, _realised(masks) if published else ""))),
@@ -55,13 +54,8 @@ def explain_by(scene: Scene, recipe: Recipe) -> Evidence:
 
 
 def _published(scene: Scene, recipe: Recipe) -> Fitter:
-    if scene.settings.backend == "finite-difference" and not recipe.volume:
-        name = scene.settings.method
-        raise UsageError(
-            f"--method {name} --backend finite-difference",
-            f"as published {name} needs gradients: add --constraint exact",
-        )
-    clip = scene.torch_clip()
+    without = "" if recipe.volume else "add --constraint exact, which does without gradients"
+    clip = scene.torch_clip(without)
     from tiemcli.extremal.published import PublishedFitter
     from tiemcli.extremal.pyramid import BlurPyramid
 
@@ -98,18 +92,6 @@ def _exact_volume(scene: Scene, recipe: Recipe) -> Fitter:
 def _kept_of_frames(mask: AreaMask) -> Doubles:
     kept: Doubles = mask.hard.mean(axis=(1, 2), dtype=np.float64)
     return kept
-
-
-def _nested_volumes(masks: tuple[AreaMask, ...]) -> Floats:
-    """The order that masks of ascending area give to the pixels of the clip as a whole.
-
-    (T, H, W) float32 in [0, len + 1): a pixel counts the masks that keep it, and among equals the
-    larger value is the sooner kept.
-    """
-    values = masks[-1].values
-    rank = np.argsort(np.argsort(values, axis=None, kind="stable"), kind="stable")
-    kept = np.sum([mask.hard for mask in masks], axis=0)
-    return np.asarray(kept + rank.reshape(values.shape) / rank.size, dtype=np.float32)
 
 
 def _realised(masks: tuple[AreaMask, ...]) -> str:

@@ -7,7 +7,7 @@ from torch import Tensor
 from tiemcli.errors import ModelError
 from tiemcli.extremal.torch_clip import TorchClip
 from tiemcli.gradients.graph import Node
-from tiemcli.methods.class_score import class_score
+from tiemcli.methods.class_score import layer_slopes
 from tiemcli.methods.evidence import Evidence, attributed
 from tiemcli.methods.layer import Layer, to_clip
 from tiemcli.methods.layers import chosen
@@ -32,14 +32,11 @@ def find(scene: Scene) -> Evidence:
     everywhere, w over the number of cells. Raises ModelError where it is not so.
     """
     clip = scene.torch_clip()
-    with scene.stage("masks", "where", 1):
+    with scene.gradient_stage(1):
         layer = chosen(clip, scene.settings.layer)
         _require_linear_head(clip, layer)
-        scores, inner = clip.activations([layer.name])
-        value = inner[layer.name]
-        (slope,) = clip.slopes(class_score(scene, scores), value)
-        weights = _class_weights(layer, slope)
-        found = (weights * layer.volume(value)).sum(0)
+        volume, slopes = layer_slopes(scene, clip, layer)
+        found = (_class_weights(layer, slopes) * volume).sum(0)
         scene.progress.advance(1)
     return attributed(scene, to_clip(found, clip.shape), "autograd", 1)
 
@@ -72,9 +69,9 @@ def _named(node: Node) -> str:
     return f"{node.op_type} {node.name!r}" if node.name else node.op_type
 
 
-def _class_weights(layer: Layer, slope: Tensor) -> Tensor:
-    """w_k of an average's slope w_k/cells: (C, 1, 1, 1), or (C, t, 1, 1) where frames are apart."""
-    slopes = layer.volume(slope)
+def _class_weights(layer: Layer, slopes: Tensor) -> Tensor:
+    """w_k of an average's slopes w_k/cells, (C, t, h, w): (C, 1, 1, 1), or (C, t, 1, 1) where frames
+    are apart."""
     cells = (2, 3) if layer.by_frame else (1, 2, 3)
     mean = slopes.mean(dim=cells, keepdim=True)
     if (slopes - mean).abs().max() > 1e-3 * slopes.abs().max():

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 DEFAULT_AREA = 0.1
 # Tried from the largest down when a score is asked for and no areas are given.
 AREA_LADDER = (0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.02, 0.01)
+# What a user is told where gradients cannot be had.
+NO_GRADIENTS = "choose --method tiem, rise, occlusion or aosa, which do without"
 # Φ0 of Eq. 6 where none is given, as a share of Φ(X).
 ENOUGH = 0.9
 
@@ -93,22 +95,24 @@ class Scene:
         """
         return self._differentiate(self.settings.backend)
 
-    def torch_clip(self) -> "TorchClip":
+    def torch_clip(self, without: str = "") -> "TorchClip":
         """The differentiable clip over its base, for a method that cannot do without.
 
-        Raises UsageError, ModelError or ClipError.
+        without: how a user has the method itself do without, if it can. Raises UsageError, ModelError
+        or ClipError.
         """
         name = self.settings.method
         if self.settings.backend == "finite-difference":
             raise UsageError(
                 f"--method {name} --backend finite-difference",
-                f"{name} needs gradients: leave it out",
+                without or f"{name} needs gradients: leave out --backend",
             )
         try:
             self.gradients = self._differentiate("autograd")
         except (ModelError, ClipError) as error:
-            hint = "choose a method that asks for scores alone: tiem, rise, occlusion or aosa"
-            raise type(error)(f"--method {name}: {error.message}", hint) from error
+            raise type(error)(
+                f"--method {name}: {error.message}", without or NO_GRADIENTS
+            ) from error
         clip = self.gradients.clip
         if clip is None:
             raise RuntimeError("autograd was asked for by name")
@@ -150,6 +154,17 @@ class Scene:
         began = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+    @contextmanager
+    def gradient_stage(self, evaluations: int) -> Iterator[None]:
+        """The stage of a method that takes so many gradients itself.
+
+        Raises DeviceError where the device's memory does not hold one.
+        """
+        from tiemcli.extremal.torch_clip import memory_for_gradients
+
+        with memory_for_gradients(NO_GRADIENTS), self.stage("masks", "where", evaluations):
+            yield
 
     @property
     def cost(self) -> tuple[int, float, int]:

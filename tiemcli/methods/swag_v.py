@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from tiemcli.kernels.arrays import Floats
-from tiemcli.methods.class_score import class_score
+from tiemcli.methods.class_score import pixel_slopes
 from tiemcli.methods.evidence import Evidence, attributed
 from tiemcli.methods.scene import Scene
 from tiemcli.methods.supervoxels import means, supervoxels
@@ -28,11 +28,8 @@ def find(scene: Scene) -> Evidence:
     backpropagation is of networks of ReLUs alone.
     """
     clip = scene.torch_clip()
-    with scene.stage("masks", "where", 1):
-        pixels = clip.pixels
-        scores, _ = clip.activations([], pixels)
-        (slope,) = clip.slopes(class_score(scene, scores), pixels)
-        gradient = slope.abs().mean(0).cpu().numpy()
+    with scene.gradient_stage(1):
+        gradient = pixel_slopes(scene, clip).abs().mean(0).cpu().numpy()
         alike = np.concatenate([_colours(scene.clip), _shares(gradient)[None]])
         labels = supervoxels(alike, cells_of(scene.shape), COMPACTNESS)
         weights = means(gradient.ravel(), labels.ravel(), int(labels.max()) + 1)

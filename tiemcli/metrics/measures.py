@@ -1,5 +1,6 @@
 """How good an explanation is, by every metric that can be said of it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
@@ -19,7 +20,7 @@ CURVE_BASES: tuple[Base, ...] = ("blur", "black")
 
 @dataclass(frozen=True)
 class Measures:
-    """What one explanation scores; None where nothing is known that could say so.
+    """What one explanation scores; None where nothing is known that could say so, NaN where undefined.
 
     score: Φ under the mask. average_drop: in %, what the mask loses of Φ(X). temporal_pointing: in %,
     of what is kept, in signature frames. spatial_pointing: in %, of frames whose most salient pixel
@@ -40,9 +41,13 @@ class Measures:
     sufficient_area: float | None = None
 
     def known(self) -> dict[str, float]:
-        """Those that could be said, by name."""
+        """Those that could be said, by name: each a number."""
         every = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in every.items() if value is not None}
+        return {
+            name: value
+            for name, value in every.items()
+            if value is not None and not math.isnan(value)
+        }
 
 
 def measure(
@@ -72,8 +77,8 @@ def measure(
             curve(scorer, saliency, random, steps, progress) for curve in (insertion, deletion)
         )
         if base == CURVE_BASES[0]:
-            share = sufficient_share(shown.relative_to(clean), enough / clean)
-            found["sufficient_area"] = None if np.isnan(share) else share
+            relative = shown.relative_to(clean)
+            found["sufficient_area"] = sufficient_share(relative, enough / clean)
         unit = clean if regression else 1.0
         found[f"insertion{suffix}"] = shown.relative_to(unit).auc
         found[f"deletion{suffix}"] = hidden.relative_to(unit).auc

@@ -33,5 +33,5 @@ def write(path: Path, explanation: Explanation) -> None:
             areas=np.array([mask.area for mask in masks]),
             saliency=explanation.evidence.saliency,
             importance=explanation.temporal.importance,
-            windows=np.array(windows),
+            windows=np.array(windows, dtype=np.float64).reshape(-1, 4),
         )

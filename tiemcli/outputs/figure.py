@@ -24,7 +24,7 @@ _RISE = ("#ffffff", "#deebf7", "#9ecae1", "#4292c6", "#08519c", "#08306b")
 
 
 def figure(explanation: Explanation) -> Element:
-    """An SVG of the importance chart and, on the same frames, the heat map of windows.
+    """An SVG of the importance chart and, on the same frames, the heat map of windows if any were hidden.
 
     A column is a sampled frame, named by its time in seconds from the clip's first frame. Chart:
     its share of the temporal importance, a broken line at the share all would have if no moment
@@ -34,8 +34,9 @@ def figure(explanation: Explanation) -> Element:
     """
     temporal = explanation.temporal
     times = explanation.source.timeline.timestamps[list(explanation.source.sampled)]
-    row = min(_TALLEST_ROW, _HEAT_HEIGHT / len(temporal.windows))
-    bottom = _HEAT_TOP + row * len(temporal.windows)
+    row = min(_TALLEST_ROW, _HEAT_HEIGHT / max(1, len(temporal.windows)))
+    foot = _CHART_TOP + _CHART_HEIGHT
+    bottom = _HEAT_TOP + row * len(temporal.windows) if temporal.windows else foot
     height = round(bottom + 50)
     svg = Element(
         "svg",
@@ -58,12 +59,14 @@ def figure(explanation: Explanation) -> Element:
     heading = _text(svg, _LEFT, 30, short, size=17, weight="600")
     _add(heading, "tspan", f"\u2002{score_text(explanation.clean)}", fill=_FAINT, font_weight="400")
     _chart(svg, temporal.importance, times)
-    _times(svg, times, _CHART_TOP + _CHART_HEIGHT + 17)
-    _heat_map(svg, temporal.windows, times, row)
-    _times(svg, times, bottom + 17)
-    _text(svg, _LEFT, bottom + 38, "first frame of the window, in seconds", fill=_FAINT)
-    dot = _text(svg, _WIDTH - _RIGHT, bottom + 38, "●", anchor="end", fill=_ACCENT)
-    _add(dot, "tspan", " sizes that make the importance", fill=_FAINT)
+    _times(svg, times, foot + 17)
+    if temporal.windows:
+        _heat_map(svg, temporal.windows, times, row)
+        _times(svg, times, bottom + 17)
+        dot = _text(svg, _WIDTH - _RIGHT, bottom + 38, "●", anchor="end", fill=_ACCENT)
+        _add(dot, "tspan", " sizes that make the importance", fill=_FAINT)
+    axis = "first frame of the window, in seconds" if temporal.windows else "seconds"
+    _text(svg, _LEFT, bottom + 38, axis, fill=_FAINT)
     indent(svg, " ")
     return svg
 
@@ -177,13 +180,15 @@ def _times(svg: Element, times: Doubles, line: float) -> None:
 
 def _in_words(windows: tuple[WindowSize, ...], importance: Doubles, times: Doubles) -> str:
     peak = int(importance.argmax())
+    words = (
+        f"Temporal importance of {len(times)} frames; the largest share, {importance[peak]:.0%}, "
+        f"is at {times[peak]:.2f} seconds."
+    )
+    if not windows:
+        return words
     size = max(windows, key=lambda size: float(size.drop.max()))
     start = int(size.drop.argmax())
-    return (
-        f"Temporal importance of {len(times)} frames; the largest share, {importance[peak]:.0%}, "
-        f"is at {times[peak]:.2f} seconds. The score falls most, by {size.drop[start]:.3g}, when "
-        f"{size.size} frames from {times[start]:.2f} seconds on are hidden."
-    )
+    return f"{words} The score falls most, by {size.drop[start]:.3g}, when {size.size} frames from {times[start]:.2f} seconds on are hidden."
 
 
 def _step(times: Doubles) -> float:

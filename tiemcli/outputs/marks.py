@@ -104,7 +104,12 @@ def bars(importance: Sequence[float], times: Sequence[float], seconds: float) ->
 
 
 def heat(temporal: TemporalRecord) -> tuple[Row, ...]:
-    """Every window by size, the smallest lowest, and by its first frame (the paper's Figure 7b)."""
+    """Every window by size, the smallest lowest, and by its first frame (the paper's Figure 7b).
+
+    None where the method hid no windows.
+    """
+    if not temporal.windows:
+        return ()
     frames = len(temporal.importance)
     records = sorted(temporal.windows, key=lambda record: -record.size)
     largest = max(abs(drop) for record in records for drop in record.drop) or 1.0

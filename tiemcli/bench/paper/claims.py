@@ -86,9 +86,8 @@ def _of_table2(rows: Sequence[Record]) -> Iterator[Claim]:
 
 def _of_time(table: str, rows: Mapping[str, Record]) -> Iterator[Claim]:
     for winner in PRESETS:
-        losers = [name for name in RIVALS if name in rows]
-        if winner == "best":
-            losers.insert(0, "paper")
+        rivals = ("paper", *RIVALS) if winner == "best" else RIVALS
+        losers = [name for name in rivals if name in rows]
         if winner not in rows or not losers:
             continue
         first = Figure.of(rows[winner]["metrics"]["temporal_pointing"])

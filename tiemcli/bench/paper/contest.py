@@ -102,8 +102,7 @@ def stand(
     case: Case, name: str, settings: Settings, curves: Mapping[Base, Scorer], steps: int
 ) -> Standing:
     """Explain one case, and measure it. Raises ClipError or ModelError."""
-    clean = float(case.network.outputs(case.clip)[case.target])
-    scene = Scene(case.network, settings, case.clip, case.target, clean, Silent())
+    scene = scene_of(case, settings)
     began = time.perf_counter()
     evidence = method(settings.method).find(scene)
     seconds = time.perf_counter() - began
@@ -112,7 +111,7 @@ def stand(
     measures = measure(
         evidence.saliency,
         mask.hard,
-        clean=clean,
+        clean=scene.clean,
         score=mask.score,
         enough=scene.enough,
         regression=scene.objective.regression,
@@ -131,6 +130,12 @@ def stand(
         backwards=backwards,
         seconds=seconds,
     )
+
+
+def scene_of(case: Case, settings: Settings) -> Scene:
+    """The case as a method is given it."""
+    clean = float(case.network.outputs(case.clip)[case.target])
+    return Scene(case.network, settings, case.clip, case.target, clean, Silent())
 
 
 def _telling(case: Case) -> Bools | None:

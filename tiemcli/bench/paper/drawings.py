@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tiemcli.bench.paper.case import KINDS, Case, signature_cases
-from tiemcli.bench.paper.contest import AREA, Contestant
+from tiemcli.bench.paper.contest import AREA, Contestant, scene_of
 from tiemcli.bench.paper.figures import (
     Regressor,
     areas_figure,
@@ -21,10 +21,8 @@ from tiemcli.bench.whitebox import REGRESSORS, region, regressor_network
 from tiemcli.kernels.arrays import Bytes, Doubles, Floats
 from tiemcli.methods import method
 from tiemcli.methods.evidence import Evidence
-from tiemcli.methods.scene import Scene
 from tiemcli.metrics.insertion import insertion
-from tiemcli.progress import Silent
-from tiemcli.settings import CURVE_STEPS, Method
+from tiemcli.settings import CURVE_STEPS, Method, Settings
 
 # The number of clips that an insertion curve is the mean of.
 CURVES = 5
@@ -43,22 +41,20 @@ def draw(folder: Path, progress: Callable[[str], None]) -> list[Path]:
         cases = list(signature_cases(kind, CURVES, 0, progress))
         progress(f"drawing the {kind}")
         stem = kind.lower().replace(" ", "-")
-        found = {name: _evidence(cases[0], name) for name in MASKED}
         first = cases[0]
+        found = {name: _evidence(first, name) for name in MASKED}
+        kept = {name: _kept(evidence) for name, evidence in found.items()}
         names = [
             folder / f"{stem}-{what}.png" for what in ("masks", "importance", "areas", "insertion")
         ]
-        masks_figure(
-            names[0], _pixels(first), {name: _kept(e) for name, e in found.items()}, first.signature
-        )
+        masks_figure(names[0], _pixels(first), kept, first.signature)
         importance_figure(names[1], found["paper"].temporal, first.signature)
         best = found["best"].masks
-        clean = float(first.network.outputs(first.clip)[first.target])
         areas_figure(
             names[2],
             np.array([mask.area for mask in best]),
             np.array([mask.score for mask in best]),
-            0.9 * clean,
+            scene_of(first, Settings()).enough,
         )
         curve_figure(names[3], {name: _curve(cases, name) for name in CURVED})
         drawn += names
@@ -77,9 +73,7 @@ def _regressor(name: str) -> Regressor:
 
 def _evidence(case: Case, name: str) -> Evidence:
     settings = Contestant.of(name).settings
-    clean = float(case.network.outputs(case.clip)[case.target])
-    scene = Scene(case.network, settings, case.clip, case.target, clean, Silent())
-    return method(settings.method).find(scene)
+    return method(settings.method).find(scene_of(case, settings))
 
 
 def _kept(evidence: Evidence) -> Floats:
