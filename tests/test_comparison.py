@@ -64,6 +64,17 @@ def test_seeds_have_a_deviation_and_shuffled_weights_another_saliency(
     assert lot["metrics"]["insertion"]["std"] > 0
 
 
+def test_a_shuffled_network_without_a_gradient_leaves_the_method_in_the_table(
+    tiem: Run, sample: tuple[object, ...]
+) -> None:
+    """The sample's answer saturates when its weights are shuffled: there is nothing to correlate."""
+    done = tiem("compare", *sample, "--methods", "grad-cam", "--randomise", "--json", *QUICK)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["rows"]
+    assert row["similarity_to_random_weights"] is None
+    assert row["metrics"]["score"]["mean"] > 0
+
+
 def test_a_method_that_cannot_explain_is_told_and_the_others_go_on(
     tiem: Run, sample: tuple[object, ...]
 ) -> None:

@@ -108,6 +108,11 @@ def paper(
 
     parts = tables.parts_in(part)
     with Terminal(quiet=False) as terminal:
+        if figures is not None:  # first: what it lacks is told before an hour of measuring
+            from tiemcli.bench.paper.drawings import draw
+
+            for path in draw(figures, terminal.note):
+                terminal.note(f"wrote {readable(path)}")
         if stored is None:
             measured = tables.rows(parts, seeds, clips, terminal.note)
             records = [page.finite({"part": name} | asdict(row)) for name, row in measured]
@@ -115,11 +120,6 @@ def paper(
             records = [record for record in _stored_rows(stored) if record["part"] in parts]
             if not records:
                 raise UsageError(f"{readable(stored)}: no rows of --part {part}", "measure them")
-        if figures is not None:
-            from tiemcli.bench.paper.drawings import draw
-
-            for path in draw(figures, terminal.note):
-                terminal.note(f"wrote {readable(path)}")
     if as_json:
         print(_json({"rows": records}))
     elif as_markdown:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from tiemcli.batch import Request, check_folder, prepare
-from tiemcli.errors import TiemError, UsageError
+from tiemcli.errors import ClipError, TiemError, UsageError
 from tiemcli.explain import Explanation, Source, explain, read_clip
 from tiemcli.kernels.arrays import Doubles
 from tiemcli.methods import METHODS
@@ -136,15 +137,17 @@ def entries(
                 for seed in range(settings.seed, settings.seed + comparison.seeds)
             ]
             first, seconds = explanations[0], time.perf_counter() - began
-            alike = None
-            if stranger is not None:
+        except TiemError as error:
+            yield Refusal(name, error)
+            continue
+        alike = None
+        if stranger is not None:
+            # Shuffled weights often saturate the answer, which then has no gradient to look at.
+            with suppress(ClipError):
                 other = _explained(
                     name, settings.seed, comparison, settings, source, stranger, progress
                 )
                 alike = similarity(first.evidence.saliency, other.evidence.saliency)
-        except TiemError as error:
-            yield Refusal(name, error)
-            continue
         if not curves:
             curves = curve_scorers(network, first)
         progress.stage(

@@ -90,9 +90,12 @@ def read_result(path: Path) -> Result:
     """Raises ClipError for a file that is no result."""
     try:
         return Result.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ClipError(f"{readable(path)}: {error.strerror}", "give CLIP.tiem.json") from error
+    except ValueError as error:
         raise ClipError(
-            f"{readable(path)} is no result: {first_line(error)}", "explain the clip again with -f"
+            f"{readable(path)} is no result of this version of tiem",
+            "give CLIP.tiem.json, or explain the clip again with -f",
         ) from error
 
 

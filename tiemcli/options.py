@@ -45,7 +45,10 @@ Constraint = Annotated[
 ]
 Iterations = Annotated[
     int | None,
-    option("--iterations", help="Gradient steps, at most; 60, or 400 for the penalty."),
+    option(
+        "--iterations",
+        help="Gradient steps, at most; 60 if left out, 400 for the penalty, 2000 for ep-2d, ep-3d and step as published.",
+    ),
 ]
 Queries = Annotated[
     int, option("--queries", help="Evaluations for a mask without gradients, at most.")

@@ -124,7 +124,8 @@ def print_result(result: Result, folder: Path, *, kept: bool) -> None:
         took = count_text(mask.evaluations, FITTED_BY[result.backend])
         found = f"{score_text(mask.score)} with {mask.effective_area:.1%} kept, after {took}"
         row("where", f"{found}{star}")
-    row("by", f"{result.backend}, {cost_text(result.cost)}")
+    how = result.backend if result.method == "tiem" else f"{result.method}, {result.backend}"
+    row("by", f"{how}, {cost_text(result.cost)}")
     stem = Path(result.clip.path).stem
     for name in (*result.files.model_dump(exclude_none=True).values(), f"{stem}.tiem.json"):
         row("wrote", readable(folder / name))

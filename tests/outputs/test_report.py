@@ -335,3 +335,16 @@ def test_concentration_is_of_the_entropy() -> None:
     assert gallery.concentration([0.25] * 4) == pytest.approx(0)
     assert gallery.concentration([0, 1, 0, 0]) == pytest.approx(1)
     assert gallery.concentration([0.5, 0.5, 0, 0]) == pytest.approx(0.5)
+
+
+def test_a_long_row_of_areas_names_its_ends(explained: Explained, tmp_path: Path) -> None:
+    """Twelve masks have a slider, as the best preset makes them, with the first and last area below."""
+    explanation = explained[0]
+    areas = [0.01 * step for step in range(1, 13)]
+    masks = tuple(replace(explanation.masks[0], area=area) for area in areas)
+    many = replace(explanation, evidence=replace(explanation.evidence, masks=masks))
+    told = document.describe(many, "f" * 64, "c" * 64, {})
+    report.write(tmp_path / "clip.tiem.html", many, told)
+    text = (tmp_path / "clip.tiem.html").read_text(encoding="utf-8")
+    stops = text.partition('class="ends stops')[2].partition("</p>")[0]
+    assert re.findall(r"<span>(\d+)", stops) == ["1", "12"]

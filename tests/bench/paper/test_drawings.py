@@ -13,9 +13,19 @@ pytest.importorskip("matplotlib")
 from tiemcli.bench.paper import drawings, table2
 from tiemcli.bench.paper.case import Case
 from tiemcli.bench.paper.drawings import draw
+from tiemcli.errors import OutputError
 from tiemcli.facts import Facts
 from tiemcli.model import load_model
 from tiemcli.scorers.network import load_network
+
+
+def test_a_folder_that_cannot_be_is_the_users_error(tmp_path: Path) -> None:
+    """A file of that name is in its place; nothing is drawn before that is seen."""
+    (tmp_path / "figures").touch()
+    told: list[str] = []
+    with pytest.raises(OutputError, match=r"cannot write into .*figures"):
+        draw(tmp_path / "figures", told.append)
+    assert not told
 
 
 def test_every_figure_is_drawn_and_named(

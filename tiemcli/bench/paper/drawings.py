@@ -18,6 +18,7 @@ from tiemcli.bench.paper.figures import (
 )
 from tiemcli.bench.paper.table2 import evidence_of
 from tiemcli.bench.whitebox import REGRESSORS, region, regressor_network
+from tiemcli.errors import OutputError
 from tiemcli.kernels.arrays import Bytes, Doubles, Floats
 from tiemcli.methods import method
 from tiemcli.methods.evidence import Evidence
@@ -33,7 +34,12 @@ WHITEBOX: tuple[Method, ...] = ("ep-3d", "step", "tiem")
 
 def draw(folder: Path, progress: Callable[[str], None]) -> list[Path]:
     """Draw every figure into a folder, and return where they are. Raises UsageError, OutputError."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write into {folder}: {error.strerror}", "choose another folder"
+        ) from error
     drawn = [folder / "whitebox.png"]
     progress("drawing the white-box regressors")
     whitebox_figure(drawn[0], [_regressor(name) for name in REGRESSORS])

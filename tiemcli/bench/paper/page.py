@@ -13,7 +13,9 @@ from rich.table import Table
 
 from tiemcli.bench.paper.claims import Figure, Record, claims
 
-COMMAND = "tiem bench paper --markdown > docs/paper.md"
+COMMAND = """\
+    tiem bench paper --json > paper.json
+    tiem bench paper --rows paper.json --figures docs/paper --markdown > docs/paper.md"""
 # The columns by metric: heading and digits.
 _COLUMNS = {
     "temporal_pointing": ("temporal pointing", 1),
@@ -48,7 +50,9 @@ outside of A. Not reproduced: that the three are equal on the gentle one. The pa
 given; with one that can hold 10 % of every frame, TIEM's ceiling is 100, and it comes near. EP-3D does
 far better on the dynamic regressor than published, for frames 7 and 8 alone have room for all of its
 area; that it puts it there is the concentration that the paper describes. STEP does worse on the gentle
-one than published: its authors' kernel is read here from its size and volume alone."""
+one than published: its authors' kernel is read here from its size and volume alone.
+
+![What each method keeps of the regressors, as published](paper/whitebox.png)"""
 _STEP = """\
 ### STEP on the dynamic regressor, by the weight of its term
 
@@ -58,7 +62,16 @@ _SIGNATURE = """\
 
 The paper's swimming clips and weights are not published. Here a 3-D CNN and a CNN-LSTM are trained on the spot, on
 made clips of 16 frames in which a limb moves in a way that tells the class during 4 to 8 signature frames
-only; neither saw the clips below, and both get them right with more than .5."""
+only; neither saw the clips below, and both get them right with more than .5. Figures 6 to 10 for the first clip of each, and
+insertion over five:
+
+![What methods keep of a clip, 3-D CNN](paper/3-d-cnn-masks.png)
+![Importance of its frames and windows](paper/3-d-cnn-importance.png)
+![Insertion, 3-D CNN](paper/3-d-cnn-insertion.png)
+![What methods keep of a clip, CNN-LSTM](paper/cnn-lstm-masks.png)
+![Importance of its frames and windows](paper/cnn-lstm-importance.png)
+![Score by area, Eq. 6](paper/cnn-lstm-areas.png)
+![Insertion, CNN-LSTM](paper/cnn-lstm-insertion.png)"""
 _REAL = """\
 ## Real clips and networks
 
@@ -158,7 +171,7 @@ def show(records: Sequence[Record]) -> None:
 def _made(today: date) -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "onnx"))
     return (
-        f"Made on {today.isoformat()} by\n\n    {COMMAND}\n\non {os.cpu_count()} processors, Python "
+        f"Made on {today.isoformat()} by\n\n{COMMAND}\n\non {os.cpu_count()} processors, Python "
         f"{platform.python_version()}, {packages}. It takes about an hour; `--part`, `--seeds` and "
         "`--clips` make it shorter, `--json` prints the rows, `--figures FOLDER` draws the paper's figures."
     )
