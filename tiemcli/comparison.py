@@ -16,6 +16,7 @@ from tiemcli.explain import Explanation, Source, explain, read_clip
 from tiemcli.kernels.arrays import Doubles
 from tiemcli.methods import METHODS
 from tiemcli.methods.scene import DEFAULT_AREA
+from tiemcli.metrics.faithfulness import realised_areas
 from tiemcli.metrics.measures import CURVE_BASES, Measures, measure
 from tiemcli.metrics.randomisation import randomised, similarity
 from tiemcli.metrics.region import Viewing
@@ -289,7 +290,7 @@ def _entry_record(entry: Entry) -> dict[str, Any]:
         "metrics": metrics,
         "similarity_to_random_weights": None if similar is None or math.isnan(similar) else similar,
         "importance": explanation.temporal.importance.tolist(),
-        "frame_areas": explanation.shown.hard.mean(axis=(1, 2)).tolist(),
+        "frame_areas": realised_areas(explanation.shown.hard).tolist(),
         "cost": {
             "forwards": explanation.forwards,
             "computed": round(explanation.computed, 2),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tiemcli.metrics.summary import Spread, overlap, spread
+from tiemcli.metrics.summary import spread
 
 NUMBERS = st.floats(-100, 100)
 
@@ -31,21 +31,3 @@ def test_one_value_has_no_deviation() -> None:
 def test_what_is_undefined_is_not_passed_over() -> None:
     """A mean over the rest would flatter a method that fails on one clip."""
     assert math.isnan(spread([1.0, math.nan, 2.0]).mean)
-
-
-def test_spreads_overlap_where_their_deviations_meet() -> None:
-    """Touching ones do, as do those of a single value, of which nothing is known."""
-    low, high = Spread(10, 1, 5), Spread(13, 1, 5)
-    assert high.above(low)
-    assert not low.above(high)
-    assert not overlap(low, high)
-    assert overlap(low, Spread(12, 1, 5))
-    assert overlap(low, Spread(50, math.nan, 1))
-
-
-@given(NUMBERS, st.floats(0, 10), NUMBERS, st.floats(0, 10))
-def test_overlap_is_mutual(mean: float, std: float, other: float, width: float) -> None:
-    """And where there is none, one of the two is above."""
-    a, b = Spread(mean, std, 3), Spread(other, width, 3)
-    assert overlap(a, b) == overlap(b, a)
-    assert overlap(a, b) != (a.above(b) or b.above(a))

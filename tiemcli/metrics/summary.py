@@ -22,17 +22,8 @@ class Spread:
         mean = f"{self.mean:.{digits}f}"
         return mean if math.isnan(self.std) else f"{mean} ± {self.std:.{digits}f}"
 
-    def above(self, other: "Spread") -> bool:
-        """Whether all of mean ± std lies above all of the other's; never without a deviation."""
-        return self.mean - self.std > other.mean + other.std
-
 
 def spread(values: Sequence[float] | Doubles) -> Spread:
     """The spread of (n,) values, n ≥ 1. A NaN among them is not passed over: the mean is NaN."""
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
     return Spread(float(np.mean(values)), deviation, len(values))
-
-
-def overlap(a: Spread, b: Spread) -> bool:
-    """Whether mean ± std of two spreads meet; they do where either has no deviation."""
-    return not (a.above(b) or b.above(a))
