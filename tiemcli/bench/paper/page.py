@@ -56,7 +56,9 @@ one than published: its authors' kernel is read here from its size and volume al
 _STEP = """\
 ### STEP on the dynamic regressor, by the weight of its term
 
-Its own is 300. Two seeds where it is another."""
+Its own is 300, above. With areas that hold, what it keeps spills into the neighbours of the two frames, the more its term
+weighs. Under its own penalty the term takes as much of the pointing game, but there what lies outside of A is mostly in the first and
+last frames, where an ellipsoid is cut off, and within frames 7 and 8."""
 _SIGNATURE = """\
 ## Known signature frames (Tables 3 and 6 in shape)
 
@@ -82,7 +84,8 @@ importance with it. It is large: few clips, 20 iterations, 300 queries and curve
 for order of magnitude.
 
 On the silhouettes the paper's importance is hardly better in time than RISE: means over windows leave much of their mass on frames of the other
-action, which the shortest windows mend. On the real clips, most of whose frames show the object, there is little left to find in time."""
+action, which the shortest windows mend. On the real clips, most of whose frames show the object, there is little left to find in time;
+and where a network averages its frames, Grad-CAM and saliency tubes read what each adds directly."""
 _LEGEND = """\
 ± is the standard error of the mean over clips. *temporal pointing*: of the pixels kept, the share in signature frames, in
 %. *importance*: the same of the frames' importance. *insertion*, *deletion*: areas under the curves over the blurred clip,
@@ -212,8 +215,14 @@ def _whitebox(rows: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
 
 
 def _weights(rows: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
-    return ["weight", "seeds", "pointing game", "spill"], [
-        [f"{row['smoothness']:g}", str(row["seeds"]), _spread(row), _percent(row["spill"], 2)]
+    return ["constraint", "weight", "seeds", "pointing game", "spill"], [
+        [
+            row["constraint"],
+            f"{row['smoothness']:g}",
+            str(row["seeds"]),
+            _spread(row),
+            _percent(row["spill"], 1),
+        ]
         for row in rows
     ]
 
