@@ -256,3 +256,14 @@ def test_a_preset_is_compared_at_the_area_of_the_others() -> None:
     assert 0.13 in chosen.areas
     with pytest.raises(UsageError, match="--method magic"):
         method("magic")
+
+
+def test_cells_are_no_finer_than_pixels(tiem: Run, sample: tuple[object, ...]) -> None:
+    """However many are asked for, the grid fits into memory: it is that of one cell a pixel."""
+    options = ("--iterations", 2, "--format", "json", "--json", "--backend", "autograd")
+    many, all_pixels = (
+        json.loads(tiem("explain", *sample, *options, "--cells", cells, "-o", str(cells)).stdout)
+        for cells in (100_000, 64)
+    )
+    scores = [told["results"][0]["masks"][0]["score"] for told in (many, all_pixels)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-4)

@@ -73,7 +73,7 @@ def evaluate(evaluation: Evaluation, *, as_json: bool, quiet: bool) -> int:
     if as_json:
         document = {"rows": [_record(row) for row in rows], "failures": failures}
         print(_json(document))
-    elif not quiet:
+    elif rows and not quiet:
         print_evaluation(rows)
     return 1 if failures else 0
 

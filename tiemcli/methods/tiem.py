@@ -57,10 +57,16 @@ def find_where(scene: Scene, importance: Doubles) -> tuple[AreaMask, ...]:
         queries=settings.queries,
         estimator=settings.estimator,
         random=scene.random(),
-        cells=None if scene.gradients.clip is None else settings.cells,
+        cells=None if scene.gradients.clip is None else finest(scene),
         continuity=settings.continuity,
     )
     return fit_masks(scene, fitter, importance)
+
+
+def finest(scene: Scene) -> int | None:
+    """The cells that are asked for, no more of them than a frame has pixels across."""
+    wished = scene.settings.cells
+    return None if wished is None else min(wished, *scene.shape[1:])
 
 
 def fit_masks(scene: Scene, fitter: Fitter, importance: Doubles) -> tuple[AreaMask, ...]:
