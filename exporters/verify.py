@@ -13,7 +13,7 @@ from tiemcli.facts import Facts
 from tiemcli.kernels.arrays import Floats
 from tiemcli.kernels.fuse import Port
 from tiemcli.kernels.layout import network_shape
-from tiemcli.model import Model, load_model
+from tiemcli.model import Model, OnnxModel, load_model
 from tiemcli.scorers.answer import rows_of, understand
 from tiemcli.scorers.session import make_session
 from tiemcli.settings import Settings
@@ -113,7 +113,7 @@ def _answer(original: Original, model: Model, clips: Floats) -> np.ndarray:
     return answer
 
 
-def _run(model: Model, clips: dict[str, Floats]) -> dict[str, np.ndarray]:
+def _run(model: OnnxModel, clips: dict[str, Floats]) -> dict[str, np.ndarray]:
     session = make_session(model.proto, model.path.parent, "cpu")
     try:
         return {

@@ -1,8 +1,8 @@
-"""Several clips in one run: in order, overlapping, and none of them ends the others."""
+"""Several clips with one network: in order, overlapping, and none of them ends the others."""
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,11 +14,14 @@ import numpy as np
 import pytest
 
 from tiemcli import batch
-from tiemcli.batch import Failure, Finished, Request, explained_before, prepare, result_path, run
+from tiemcli.batch import explained_before, prepare
 from tiemcli.errors import OutputError, UsageError
 from tiemcli.facts import Facts
 from tiemcli.outputs.atomic import replacing
 from tiemcli.progress import Silent
+from tiemcli.request import Request
+from tiemcli.runs.engine import Failure, Finished, Item, Outcome
+from tiemcli.scorers.network import Network
 from tiemcli.settings import Settings
 
 PATIENCE = 60  # seconds, for what must happen
@@ -26,23 +29,56 @@ NAMES = ("first", "second", "third", "fourth")
 
 
 @pytest.fixture
-def request_of(tmp_path: Path, build_network: Callable[..., Path]) -> Callable[..., Request]:
-    """A request for clips of these names, each of six frames."""
+def request_of(build_network: Callable[..., Path]) -> Callable[..., Request]:
+    """A request that is quick."""
 
-    def build(*names: str, **settings: Any) -> Request:
+    def build(**settings: Any) -> Request:
         settings = {"backend": "finite-difference", "queries": 4, "formats": ("json",)} | settings
         return Request(
-            clips=tuple(record(tmp_path / f"{name}.mkv") for name in names),
-            model=build_network(),
+            model=str(build_network()),
             facts=Facts(),
             settings=Settings(**settings),
-            folder=tmp_path / "out",
             device="cpu",
             batch_size=2,
             force=False,
         )
 
     return build
+
+
+@pytest.fixture
+def items_of(tmp_path: Path) -> Callable[..., list[Item]]:
+    """Clips of these names, each of six frames."""
+
+    def build(*names: str) -> list[Item]:
+        return [
+            Item(record(tmp_path / f"{name}.mkv"), tmp_path / "out" / f"{name}.tiem.json")
+            for name in names
+        ]
+
+    return build
+
+
+class Heard(Silent):
+    """A listener who keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+
+    def scored(self) -> None:
+        pass
+
+    def outcome(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+
+def run(
+    request: Request, network: Network, items: list[Item], heard: Heard | None = None
+) -> list[Outcome]:
+    """The outcomes of all of them."""
+    heard, waiting = heard or Heard(), iter(items)
+    batch.run(request, network, lambda: next(waiting, None), heard)
+    return heard.outcomes
 
 
 def record(path: Path) -> Path:
@@ -57,11 +93,11 @@ def record(path: Path) -> Path:
     return path
 
 
-def stems(outcomes: Iterator[Finished | Failure]) -> list[str]:
+def stems(outcomes: list[Outcome]) -> list[str]:
     return [
-        f"{outcome.path.stem} failed"
+        f"{outcome.item.clip.stem} failed"
         if isinstance(outcome, Failure)
-        else Path(outcome.result.clip.path).stem
+        else outcome.item.clip.stem
         for outcome in outcomes
     ]
 
@@ -97,49 +133,54 @@ def watch(
     monkeypatch.setattr(batch, "_write_files", write_files)
 
 
-def test_outcomes_come_in_the_order_of_the_clips(request_of: Callable[..., Request]) -> None:
-    """Each once, however often it is named, with its files; a second run leaves them as they are."""
-    request = request_of(*NAMES)
-    request = replace(request, clips=(*request.clips, request.clips[0]))
+def test_outcomes_come_in_the_order_of_the_clips(
+    request_of: Callable[..., Request], items_of: Callable[..., list[Item]], tmp_path: Path
+) -> None:
+    """With their files; a second run leaves them as they are."""
+    request, items = request_of(), items_of(*NAMES)
     network = prepare(request)
-    assert stems(run(request, network, Silent())) == list(NAMES)
-    before = {path: path.stat().st_mtime_ns for path in request.folder.iterdir()}
+    assert stems(run(request, network, items)) == list(NAMES)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
     assert {path.name for path in before} == {f"{name}.tiem.json" for name in NAMES}
-    again = list(run(request, network, Silent()))
-    assert [outcome.explanation for outcome in again] == [None] * len(NAMES)
-    assert {path: path.stat().st_mtime_ns for path in request.folder.iterdir()} == before
-    assert all(explained_before(clip, request, network) for clip in request.clips)
+    again = run(request, network, items)
+    assert [isinstance(outcome, Finished) and outcome.kept for outcome in again] == [True] * 4
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert all(explained_before(item, request, network) for item in items)
 
 
 def test_a_result_of_an_older_version_or_of_another_search_is_made_again(
-    request_of: Callable[..., Request],
+    request_of: Callable[..., Request], items_of: Callable[..., list[Item]]
 ) -> None:
     """One that lacks a field, or that was found without shared work where it is shared now."""
-    request = request_of("first")
+    request, items = request_of(), items_of("first")
     network = prepare(request)
-    (made,) = run(request, network, Silent())
-    assert not explained_before(
-        request.clips[0], replace(request, settings=replace(request.settings, reuse="off")), network
-    )
-    path = result_path(request.clips[0], request.folder)
-    older = json.loads(path.read_text())
+    (made,) = run(request, network, items)
+    otherwise = replace(request, settings=replace(request.settings, reuse="off"))
+    assert not explained_before(items[0], otherwise, network)
+    older = json.loads(items[0].result.read_text())
     del older["cost"]["computed"]
-    path.write_text(json.dumps(older))
-    (again,) = run(request, network, Silent())
-    assert again.explanation is not None
+    items[0].result.write_text(json.dumps(older))
+    (again,) = run(request, network, items)
+    assert isinstance(made, Finished)
+    assert isinstance(again, Finished)
+    assert not again.kept
     assert again.result.masks == made.result.masks
 
 
-def test_the_stages_are_timed(request_of: Callable[..., Request]) -> None:
+def test_the_stages_are_timed(
+    request_of: Callable[..., Request], items_of: Callable[..., list[Item]]
+) -> None:
     """Reading counts, though it was done while another clip was scored."""
-    request = request_of("first", "second")
-    for outcome in run(request, prepare(request), Silent()):
+    request = request_of()
+    for outcome in run(request, prepare(request), items_of("first", "second")):
+        assert isinstance(outcome, Finished)
         assert set(outcome.result.cost.seconds) == {"read", "temporal", "masks"}
-        assert outcome.explanation.seconds["read"] > 0
 
 
 def test_the_next_clip_is_read_and_the_last_is_written_while_one_is_scored(
-    monkeypatch: pytest.MonkeyPatch, request_of: Callable[..., Request]
+    monkeypatch: pytest.MonkeyPatch,
+    request_of: Callable[..., Request],
+    items_of: Callable[..., list[Item]],
 ) -> None:
     """The scoring of each clip waits here for both, and they for it."""
     reads, scores, writes = ({name: Event() for name in NAMES} for _ in range(3))
@@ -159,62 +200,78 @@ def test_the_next_clip_is_read_and_the_last_is_written_while_one_is_scored(
             within(scores[following[name]])
 
     watch(monkeypatch, read=lambda name: reads[name].set(), score=score, write=write)
-    request = request_of(*NAMES)
-    assert stems(run(request, prepare(request), Silent())) == list(NAMES)
+    request = request_of()
+    assert stems(run(request, prepare(request), items_of(*NAMES))) == list(NAMES)
 
 
 def test_no_more_than_one_clip_is_read_ahead(
-    monkeypatch: pytest.MonkeyPatch, request_of: Callable[..., Request]
+    monkeypatch: pytest.MonkeyPatch,
+    request_of: Callable[..., Request],
+    items_of: Callable[..., list[Item]],
 ) -> None:
     """When a clip begins to be scored, of those after the next one nothing has been read."""
     read: list[str] = []
     ahead: list[int] = []
     watch(monkeypatch, read=read.append, score=lambda name: ahead.append(len(read)))
-    request = request_of(*NAMES)
-    list(run(request, prepare(request), Silent()))
+    request = request_of()
+    run(request, prepare(request), items_of(*NAMES))
     assert all(count <= index + 2 for index, count in enumerate(ahead))
 
 
-def test_one_that_fails_in_the_middle_does_not_end_the_run(
-    monkeypatch: pytest.MonkeyPatch, request_of: Callable[..., Request]
-) -> None:
-    """Neither one that cannot be read nor one that cannot be written."""
-
-    def write(name: str) -> None:
-        if name == "third":
-            raise OutputError("no room")
-
-    watch(monkeypatch, write=write)
-    request = request_of(*NAMES)
-    request.clips[1].write_text("no video")
-    found = stems(run(request, prepare(request), Silent()))
-    assert found == ["first", "second failed", "third failed", "fourth"]
-    assert not result_path(request.clips[2], request.folder).exists()
-
-
+@pytest.mark.parametrize(
+    "error", [OutputError("no room"), ZeroDivisionError("a bug"), MemoryError()]
+)
 @pytest.mark.parametrize("step", ["read", "score", "write"])
-def test_what_ends_the_run_comes_after_what_is_finished(
-    step: str, monkeypatch: pytest.MonkeyPatch, request_of: Callable[..., Request]
+def test_one_that_fails_in_the_middle_does_not_end_the_run(
+    step: str,
+    error: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+    request_of: Callable[..., Request],
+    items_of: Callable[..., list[Item]],
 ) -> None:
-    """A mistake in the request, or a bug, of the second clip is raised as it is, once the first
-    clip has been told, and leaves no thread behind."""
+    """Whatever it fails of, a bug included, the others have their results."""
 
     def fail(name: str) -> None:
         if name == "second":
-            raise ZeroDivisionError if step == "write" else UsageError("no such thing")
+            raise error
 
     watch(monkeypatch, **{step: fail})
-    request = request_of("first", "second", "third")
+    request, items = request_of(), items_of("first", "second", "third")
+    outcomes = run(request, prepare(request), items)
+    assert stems(outcomes) == ["first", "second failed", "third"]
+    assert isinstance(outcomes[1], Failure)
+    assert "ZeroDivisionError" in getattr(outcomes[1].error, "trace", "ZeroDivisionError")
+    assert not items[1].result.exists()
+
+
+@pytest.mark.parametrize("step", ["read", "score"])
+def test_what_ends_the_run_comes_after_what_is_finished(
+    step: str,
+    monkeypatch: pytest.MonkeyPatch,
+    request_of: Callable[..., Request],
+    items_of: Callable[..., list[Item]],
+) -> None:
+    """A mistake in the request, met in the second clip, is raised as it is, once the first clip has
+    been told, and leaves no thread behind."""
+
+    def fail(name: str) -> None:
+        if name == "second":
+            raise UsageError("no such thing")
+
+    watch(monkeypatch, **{step: fail})
+    request, heard = request_of(), Heard()
     network, threads = prepare(request), active_count()
-    outcomes = run(request, network, Silent())
-    assert next(outcomes).result.clip.path == str(request.clips[0])
-    with pytest.raises((UsageError, ZeroDivisionError)):
-        next(outcomes)
+    with pytest.raises(UsageError):
+        run(request, network, items_of("first", "second", "third"), heard)
+    assert stems(heard.outcomes) == ["first"]
     assert active_count() == threads
 
 
 def test_an_interrupt_ends_reading_and_writing_and_leaves_nothing_half_done(
-    monkeypatch: pytest.MonkeyPatch, request_of: Callable[..., Request], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
+    request_of: Callable[..., Request],
+    items_of: Callable[..., list[Item]],
+    tmp_path: Path,
 ) -> None:
     """Both threads are busy without end when it comes."""
     reading, writing = Event(), Event()
@@ -239,54 +296,23 @@ def test_an_interrupt_ends_reading_and_writing_and_leaves_nothing_half_done(
             part.write_text("half")
             busy(writing)
 
+    (tmp_path / "out").mkdir()
     watch(monkeypatch, read=read, score=score, write=write)
-    request = request_of("first", "second", "third")
+    request = request_of()
     network, threads = prepare(request), active_count()
     with pytest.raises(KeyboardInterrupt):
-        next(run(request, network, Silent()))
+        run(request, network, items_of("first", "second", "third"))
     assert active_count() == threads
-    assert list(request.folder.iterdir()) == []
-
-
-def test_an_interrupt_comes_after_what_is_finished(
-    monkeypatch: pytest.MonkeyPatch, request_of: Callable[..., Request]
-) -> None:
-    """The first clip, whose files are there, is told before the interrupt goes on."""
-    request = request_of("first", "second")
-
-    def score(name: str) -> None:
-        if name == "second":
-            deadline = time.monotonic() + PATIENCE
-            while not result_path(request.clips[0], request.folder).exists():
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            time.sleep(0.2)
-            raise KeyboardInterrupt
-
-    watch(monkeypatch, score=score)
-    outcomes = run(request, prepare(request), Silent())
-    assert next(outcomes).result.clip.path == str(request.clips[0])
-    with pytest.raises(KeyboardInterrupt):
-        next(outcomes)
-
-
-def test_a_run_that_nobody_follows_to_its_end_leaves_no_thread(
-    monkeypatch: pytest.MonkeyPatch, request_of: Callable[..., Request]
-) -> None:
-    """Whoever stops asking for outcomes stops the reading too."""
-    request = request_of(*NAMES)
-    network, threads = prepare(request), active_count()
-    outcomes = run(request, network, Silent())
-    next(outcomes)
-    outcomes.close()
-    assert active_count() == threads
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_each_clip_is_hashed_and_the_network_loaded_once(
-    monkeypatch: pytest.MonkeyPatch, request_of: Callable[..., Request]
+    monkeypatch: pytest.MonkeyPatch,
+    request_of: Callable[..., Request],
+    items_of: Callable[..., list[Item]],
 ) -> None:
     """A run makes no session: all of them come with the network."""
-    request = request_of(*NAMES)
+    request = request_of()
     network = prepare(request)
     hashed: list[str] = []
     sha256 = batch._sha256
@@ -300,5 +326,5 @@ def test_each_clip_is_hashed_and_the_network_loaded_once(
 
     monkeypatch.setattr(batch, "_sha256", counted)
     monkeypatch.setattr("onnxruntime.InferenceSession", refuse)
-    assert stems(run(request, network, Silent())) == list(NAMES)
+    assert stems(run(request, network, items_of(*NAMES))) == list(NAMES)
     assert hashed == list(NAMES)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -224,11 +225,19 @@ def test_a_dry_run_writes_nothing(
     assert not (tmp_path / "out").exists()
 
 
-def test_two_clips_of_one_name_are_refused(
+def test_two_clips_of_one_name_get_results_by_their_whole_names(
     tiem: Run, bikes: Path, build_network: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """They would overwrite each other's result."""
-    done = tiem("explain", bikes, tmp_path / "other" / "bikes.avi", "-m", build_network())
+    """They would overwrite each other's; two of one whole name are refused."""
+    network = build_network()
+    shutil.copy(bikes, tmp_path / "bikes.m4v")
+    done = tiem("explain", bikes, "bikes.m4v", "-m", network, "-n", "-o", "out")
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [
+        f"{bikes} -> out/bikes.mp4.tiem.json",
+        "bikes.m4v -> out/bikes.m4v.tiem.json",
+    ]
+    done = tiem("explain", bikes, tmp_path / "other" / "bikes.mp4", "-m", network)
     assert done.returncode == 2
     assert "would both write" in one_line(done.stderr)
 
@@ -410,6 +419,7 @@ def test_an_interrupt_keeps_what_is_finished(
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.05)
+    time.sleep(0.5)  # for the worker to tell of it
     process.send_signal(interrupt)
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 130

@@ -41,6 +41,7 @@ def test_json_is_one_document(
     assert document.pop("schema") == SCHEMA
     assert set(document) == {
         "file",
+        "elsewhere",
         "feeding",
         "outputs",
         "output",

@@ -33,6 +33,12 @@ TORCH = (
     "tiemcli.exporters",
     "tiemcli.samples",
 )
+# What the extra `remote` is for.
+REMOTE = (
+    "tiemcli.scorers.open_inference",
+    "tiemcli.scorers.remote.over_grpc",
+    "tiemcli.scorers.remote.over_http",
+)
 
 
 def modules(root: Path) -> Iterator[tuple[str, Path]]:
@@ -151,14 +157,15 @@ def test_all_but_gradients_works_without_torch(root: Path, tmp_path: Path) -> No
     venv.create(folder, with_pip=True)
     binaries = folder / ("Scripts" if sys.platform == "win32" else "bin")
 
-    def run(*command: object) -> str:
+    def run(*command: object, code: int = 0) -> str:
         words = [str(word) for word in command]
         done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        assert done.returncode == code, f"{words}: {done.stdout}{done.stderr}"
         return done.stdout + done.stderr
 
     run(binaries / "pip", "install", "--quiet", root)
-    names = [name for name, _ in modules(root) if not within(name, (*TORCH, "tiemcli.__main__"))]
+    left_out = (*TORCH, *REMOTE, "tiemcli.__main__")
+    names = [name for name, _ in modules(root) if not within(name, left_out)]
     code = f"import importlib\nfor name in {names}:\n    importlib.import_module(name)\n"
     run(binaries / "python", "-c", code)
     run(binaries / "python", "-c", "import importlib.util as u; assert not u.find_spec('torch')")
@@ -182,3 +189,7 @@ def test_all_but_gradients_works_without_torch(root: Path, tmp_path: Path) -> No
         assert "Usage" in run(binaries / "tiem", *command, "--help")
     assert "temporal importance falls there" in run(binaries / "tiem", "demo")
     assert '"backend": "finite-difference"' in (tmp_path / "tiem-demo/clip.tiem.json").read_text()
+    explain = (binaries / "tiem", "explain", root / "samples" / "clip.mp4", "-m")
+    assert "pip install 'tiem[remote]'" in run(*explain, "grpc://localhost:1/net", code=3)
+    network = root / "samples" / "net.onnx"
+    assert "pip install 'tiem[ray]'" in run(*explain, network, "--engine", "ray", code=2)

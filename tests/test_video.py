@@ -386,12 +386,30 @@ def test_read_fits_only_the_chosen_frames(tmp_path: Path) -> None:
     assert fitted == [(24, 32, 3)] * 3
 
 
-def test_a_clip_that_shrinks_after_the_scan_is_an_error(tmp_path: Path) -> None:
-    """A file that is replaced by a shorter one is not explained silently."""
-    timeline = scan(record(tmp_path / "clip.mkv", pictures(9, 16, 16)))
-    record(tmp_path / "clip.mkv", pictures(4, 16, 16))
-    with pytest.raises(ClipError, match="had 9 frames, now has 4"):
-        list(iterate(timeline))
+def test_a_clip_that_is_replaced_after_the_scan_is_an_error(tmp_path: Path) -> None:
+    """Another file of that name is not explained silently, of as many frames or not."""
+    for count in (4, 9):
+        timeline = scan(record(tmp_path / "clip.mkv", pictures(9, 16, 16)))
+        record(tmp_path / "clip.mkv", pictures(count, 16, 16))
+        with pytest.raises(ClipError, match="was written to while it was read"):
+            next(iterate(timeline))
+
+
+def test_a_clip_that_changes_while_its_frames_are_read_is_an_error(tmp_path: Path) -> None:
+    """What was read before the end may be of two files, so that it is no result."""
+    for change in ("truncated", "touched", "removed"):
+        path = record(tmp_path / "clip.mkv", pictures(40, 48, 64))
+        timeline = scan(path)
+        frames = iterate(timeline)
+        next(frames)
+        if change == "truncated":
+            os.truncate(path, path.stat().st_size // 2)
+        elif change == "touched":
+            os.utime(path, (1, 1))
+        else:
+            path.unlink()
+        with pytest.raises(ClipError, match=r"cannot be read any more|written to|No such file"):
+            list(frames)
 
 
 NO_CLIP = {

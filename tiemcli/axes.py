@@ -1,15 +1,31 @@
 """Which axis of a network's input is which, and how long it is."""
 
+import math
 from collections.abc import Sequence
 
 from tiemcli.errors import ModelError
 from tiemcli.facts import Facts
+from tiemcli.memory import available_memory
 
+# A clip and what masks put in its place, and both once more as the network is fed them.
+_HELD = 4
+_FLOAT = 4  # bytes
 Dims = Sequence[int | None]
 
 
 def _shown(dims: Dims) -> str:
     return "[" + ", ".join("?" if d is None else str(d) for d in dims) + "]"
+
+
+def settle_layout(dims: Dims, facts: Facts, name: str) -> str:
+    """The layout that is said, or else the one that the dimensions tell. Raises ModelError."""
+    layout = facts.layout or infer_layout(dims, facts, name)
+    if len(layout) != len(dims):
+        raise ModelError(
+            f"layout {layout} has {len(layout)} axes, the network's input {name!r} {len(dims)}",
+            "give another --layout",
+        )
+    return layout
 
 
 def infer_layout(dims: Dims, facts: Facts, name: str) -> str:
@@ -78,10 +94,29 @@ def settle_sizes(layout: str, dims: Dims, facts: Facts) -> dict[str, int]:
         raise ModelError(
             f"the network takes {sizes['C']} channels; a video has 1 or 3", "check --layout"
         )
+    _check_memory(sizes, 1)
     return sizes
 
 
-def folded_batch(first: int | None, frames: int) -> int | None:
+def settle_batch(layout: str, dims: Dims, sizes: dict[str, int]) -> int | None:
+    """How many clips the network takes at once, None where that is free. Raises ModelError."""
+    batch = dims[layout.index("N")] if "N" in layout else _folded_batch(dims[0], sizes["T"])
+    _check_memory(sizes, batch or 1)
+    return batch
+
+
+def _check_memory(sizes: dict[str, int], clips: int) -> None:
+    """Raises ModelError where memory does not hold the inputs that every explanation needs."""
+    wanted, free = _FLOAT * _HELD * clips * math.prod(sizes.values()), available_memory()
+    if wanted > free:
+        shape = " × ".join(f"{letter} {size}" for letter, size in sizes.items())
+        raise ModelError(
+            f"{clips} clip(s) of {shape} take {wanted / 1e9:,.0f} GB, {free / 1e9:,.1f} GB are free",
+            "check --layout, --frames and --size, or export it for a smaller input",
+        )
+
+
+def _folded_batch(first: int | None, frames: int) -> int | None:
     """How many clips a fixed leading axis of N·T frames holds."""
     if first is None:
         return None

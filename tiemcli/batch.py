@@ -1,192 +1,194 @@
-"""Explain clips one after another: a clip that fails does not end the run."""
+"""Explain clips one after another with one network: what runs inside a worker."""
 
 import hashlib
 import json
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Protocol
 
 from tiemcli import __version__
 from tiemcli.beside import Task, stop
-from tiemcli.errors import ClipError, OutputError, TiemError, UsageError
+from tiemcli.errors import ClipError, DeviceError, ModelError, TiemError, UsageError, bug
 from tiemcli.explain import Explanation, Source, explain, read_clip
-from tiemcli.facts import Facts
 from tiemcli.kernels.windows import window_sizes
-from tiemcli.model import Model, load_model
+from tiemcli.model import Model
 from tiemcli.outputs import arrays, document, masked_video
 from tiemcli.outputs.atomic import replacing
 from tiemcli.progress import Progress
+from tiemcli.request import Request
 from tiemcli.result import Result, readable
-from tiemcli.scorers.network import Network, load_network
+from tiemcli.runs.engine import Failure, Finished, Item, Outcome
+from tiemcli.scorers.loading import load
+from tiemcli.scorers.network import Network
 from tiemcli.settings import Settings
 
 
-@dataclass(frozen=True)
-class Request:
-    """All that one command asks for. facts: what the user says of the network. memory: bytes for work
-    that clips share, None to find out. force: explain again
-    what is already explained. signature: the seconds that are known to be decisive, if any, for the
-    report to mark."""
+class Listener(Progress, Protocol):
+    """Who is told of a run over clips, from more than one thread."""
 
-    clips: tuple[Path, ...]
-    model: Path
-    facts: Facts
-    settings: Settings
-    folder: Path
-    device: str
-    batch_size: int | None
-    force: bool
-    signature: tuple[float, float] | None = None
-    memory: int | None = None
+    def scored(self) -> None:
+        """The oldest clip that was not scored has been; its outputs are being written."""
+        ...
+
+    def outcome(self, outcome: Outcome) -> None:
+        """A clip is done with."""
+        ...
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A clip without a result, and why."""
-
-    path: Path
-    error: TiemError
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A clip with a result. explanation: None where an earlier run's result still stands."""
-
-    result: Result
-    explanation: Explanation | None
-
-
-@dataclass(frozen=True)
-class Reading:
+class _Reading:
     """A clip ready to be scored."""
 
+    item: Item
     sha256: str
     fingerprint: str
     source: Source
 
 
 @dataclass(frozen=True)
-class Scored:
+class _Scored:
     """A clip whose outputs are to be written."""
 
-    reading: Reading
+    reading: _Reading
     explanation: Explanation
 
 
 def prepare(request: Request) -> Network:
-    """Check all that can be checked without writing, and load the network."""
-    _check_names(request.clips)
-    model = load_model(request.model, request.facts)
-    try:
-        window_sizes(model.sizes["T"], request.settings.window_choice)
-    except ValueError as error:
-        raise UsageError(f"--windows {request.settings.windows}: {error}") from error
-    network = load_network(
-        model,
+    """Check all that can be checked without a clip, and load the network."""
+    network = load(
+        request.model,
+        request.facts,
         request.device,
         request.batch_size,
         request.memory,
         request.settings.reuse == "auto",
         request.settings.precision,
+        request.connection,
+        request.custom_ops,
     )
+    try:
+        window_sizes(network.model.sizes["T"], request.settings.window_choice)
+    except ValueError as error:
+        raise UsageError(f"--windows {request.settings.windows}: {error}") from error
     wished = request.settings.target_score
     if wished is not None and network.port.output_kind != "value" and not 0 < wished <= 1:
         raise UsageError(f"--target-score {wished}", "a probability is in (0, 1]")
     return network
 
 
-def run(request: Request, network: Network, progress: Progress) -> Iterator[Finished | Failure]:
-    """Explain the clips in order, each once.
+def run(
+    request: Request, network: Network, receive: Callable[[], Item | None], listener: Listener
+) -> None:
+    """Explain the clips in order, until `receive` gives None.
 
-    While a clip is scored, the next one is read and the outputs of the one before are written, each
-    in a thread; so an outcome is told when the clip after it has been scored, and no more than three
-    clips are held. An interrupt ends both threads.
+    While a clip is scored, the next one is received and read and the outputs of the one before are
+    written, each in a thread; so no more than three clips are held. Raises what is no single clip's
+    fault: ModelError, DeviceError or UsageError, after the clips before it are finished; at an
+    interrupt both threads end, and leave nothing half-written.
     """
-    check_folder(request.folder)
-    clips = tuple(dict.fromkeys(request.clips))
-    reading = Task(partial(_read, clips[0], request, network))
-    writing: Task[Finished | Failure] | None = None
+    reading = Task(partial(_read_next, receive, request, network))
+    writing: Task[None] | None = None
     try:
-        for following in (*clips[1:], None):
-            try:
-                read = reading.result()
-                if following is not None:
-                    reading = Task(partial(_read, following, request, network))
-                scored = _score(read, request, network, progress)
-            except BaseException as error:
-                # Whatever ends the run, what is finished is told; only an interrupt does not wait.
-                if writing is not None and (
-                    writing.done or not isinstance(error, KeyboardInterrupt)
-                ):
-                    yield writing.result()
-                raise
+        while (read := reading.result()) is not None:
+            reading = Task(partial(_read_next, receive, request, network))
+            scored = _score(read, request, network, listener)
+            listener.scored()
             if writing is not None:
-                yield writing.result()
-            writing = Task(partial(_write, scored, request))
+                writing.result()
+            writing = Task(partial(_finish, scored, request, listener))
         if writing is not None:
-            yield writing.result()
+            writing.result()
+    except TiemError:
+        if writing is not None:
+            writing.result()
+        raise
     finally:
         stop(task for task in (reading, writing) if task is not None)
 
 
-def result_path(clip: Path, folder: Path) -> Path:
-    return folder / f"{clip.stem}.tiem.json"
-
-
-def explained_before(clip: Path, request: Request, network: Network) -> bool:
+def explained_before(item: Item, request: Request, network: Network) -> bool:
     """Whether `run` would skip this clip. Raises ClipError if it cannot be opened."""
-    return _standing(clip, request, _fingerprint(_sha256(clip), network.model, request)) is not None
+    return (
+        _standing(item, request, _fingerprint(_sha256(item.clip), network.model, request))
+        is not None
+    )
 
 
-def _read(path: Path, request: Request, network: Network) -> Reading | Finished | Failure:
-    """All that can be known of a clip without scoring it."""
+def _read_next(
+    receive: Callable[[], Item | None], request: Request, network: Network
+) -> _Reading | Outcome | None:
+    """All that can be known of the next clip without scoring it; None if there is none."""
+    item = receive()
+    if item is None:
+        return None
     try:
-        sha256 = _sha256(path)
+        sha256 = _sha256(item.clip)
         fingerprint = _fingerprint(sha256, network.model, request)
-        earlier = _standing(path, request, fingerprint)
+        earlier = _standing(item, request, fingerprint)
         if earlier is not None:
-            return Finished(earlier, None)
-        return Reading(sha256, fingerprint, read_clip(path, network.model, request.settings))
-    except ClipError as error:
-        return Failure(path, error)
+            return Finished(item, earlier, kept=True)
+        source = read_clip(item.clip, network.model, request.settings)
+    except UsageError:
+        raise
+    except Exception as error:  # noqa: BLE001  whatever it is, it does not end the other clips
+        return Failure(item, _reason(error))
+    return _Reading(item, sha256, fingerprint, source)
 
 
 def _score(
-    read: Reading | Finished | Failure, request: Request, network: Network, progress: Progress
-) -> Scored | Finished | Failure:
-    if not isinstance(read, Reading):
+    read: _Reading | Outcome, request: Request, network: Network, progress: Progress
+) -> _Scored | Outcome:
+    if not isinstance(read, _Reading):
         return read
     try:
-        explanation = explain(read.source, network, request.settings, progress)
-    except ClipError as error:
-        return Failure(read.source.timeline.path, error)
-    return Scored(read, explanation)
+        return _Scored(read, explain(read.source, network, request.settings, progress))
+    except (UsageError, ModelError, DeviceError):
+        raise
+    except Exception as error:  # noqa: BLE001  whatever it is, it does not end the other clips
+        return Failure(read.item, _reason(error))
 
 
-def _write(scored: Scored | Finished | Failure, request: Request) -> Finished | Failure:
+def _finish(scored: _Scored | Outcome, request: Request, listener: Listener) -> None:
+    """Write the outputs of a clip, and tell of it."""
+    if isinstance(scored, _Scored):
+        item = scored.reading.item
+        try:
+            scored = Finished(item, _write(scored, request), kept=False)
+        except Exception as error:  # noqa: BLE001  whatever it is, it does not end the other clips
+            scored = Failure(item, _reason(error))
+    listener.outcome(scored)
+
+
+def _reason(error: Exception) -> TiemError:
+    """Why a clip has no result."""
+    if isinstance(error, TiemError):
+        return error
+    if isinstance(error, MemoryError):
+        return ClipError(
+            "there is no memory for it", "free memory, or explain a part by --start and --end"
+        )
+    return bug(error)
+
+
+def _write(scored: _Scored, request: Request) -> Result:
     """Write the outputs of a clip, the result last, by which it is known to be finished."""
-    if not isinstance(scored, Scored):
-        return scored
     reading, explanation = scored.reading, scored.explanation
-    path = explanation.source.timeline.path
-    target = result_path(path, request.folder)
-    try:
-        files = _write_files(explanation, target, request.settings)
-        result = document.describe(explanation, reading.fingerprint, reading.sha256, files)
-        if result.files.report is not None:
-            from tiemcli.outputs import report  # by way of Jinja
+    target = reading.item.result
+    target.parent.mkdir(parents=True, exist_ok=True)
+    files = _write_files(explanation, target, request.settings)
+    result = document.describe(explanation, reading.fingerprint, reading.sha256, files)
+    if result.files.report is not None:
+        from tiemcli.outputs import report  # by way of Jinja
 
-            report.write(
-                target.with_name(files["report"]), explanation, result, signature=request.signature
-            )
-        with replacing(target) as part:
-            part.write_text(result.to_json() + "\n", encoding="utf-8")
-    except (ClipError, OutputError) as error:
-        return Failure(path, error)
-    return Finished(result, explanation)
+        report.write(
+            target.with_name(files["report"]), explanation, result, signature=request.signature
+        )
+    with replacing(target) as part:
+        part.write_text(result.to_json() + "\n", encoding="utf-8")
+    return result
 
 
 def _write_files(explanation: Explanation, target: Path, settings: Settings) -> dict[str, str]:
@@ -222,9 +224,9 @@ def _write_files(explanation: Explanation, target: Path, settings: Settings) -> 
     return files
 
 
-def _standing(clip: Path, request: Request, fingerprint: str) -> Result | None:
+def _standing(item: Item, request: Request, fingerprint: str) -> Result | None:
     """The result of an earlier run, if it is whole, the same, and its files are still there."""
-    target = result_path(clip, request.folder)
+    target = item.result
     try:
         result = Result.model_validate(json.loads(target.read_text(encoding="utf-8")))
     except (OSError, ValueError):
@@ -253,26 +255,3 @@ def _sha256(path: Path) -> str:
         raise ClipError(f"{readable(path)}: no such file", "check the clip's path") from None
     except OSError as error:
         raise ClipError(f"{readable(path)}: {error.strerror}", "give a video file") from error
-
-
-def _check_names(clips: Sequence[Path]) -> None:
-    stems: dict[str, Path] = {}
-    for clip in clips:
-        other = stems.setdefault(clip.stem, clip)
-        if other != clip:
-            raise UsageError(
-                f"{other} and {clip} would both write {clip.stem}.tiem.json",
-                "explain them into different folders with -o",
-            )
-
-
-def check_folder(folder: Path) -> None:
-    """Make the folder, and see that it can be written into. Raises OutputError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OutputError(
-            f"cannot write into {folder}: {error.strerror}", "choose another folder with -o"
-        ) from error

@@ -38,6 +38,8 @@ def main() -> None:
     """The `tiem` command: a user's mistake is one line and its exit code, a bug a traceback."""
     # Torch's idle threads would spin, and starve the decoder and the runtime's.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # glibc would keep a heap for each thread, and give none of it back over a thousand clips.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves as little behind as Ctrl-C
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -85,6 +87,8 @@ def _options_of(path: Path, given: dict[str, Any]) -> dict[str, Any]:
     """What tiem.toml sets, by parameter; a list stands for the text with commas between."""
     known = set(signature(explain).parameters) - {"clips", "context"}
     named = {name.replace("-", "_"): value for name, value in given.items()}
+    if "custom_ops" in named:
+        raise UsageError(f"{path}: custom-ops is code, which no file may ask for", "give the flag")
     unknown = sorted(set(named) - known)
     if unknown:
         raise UsageError(f"{path}: no option {', '.join(unknown)}", "see tiem explain --help")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tiemcli import options
+from tiemcli.connection import Connection
 from tiemcli.options import option
 from tiemcli.settings import CURVE_STEPS, Settings
 
@@ -64,6 +65,10 @@ def compare(
     device: options.Device = "auto",
     batch_size: options.BatchSize = "auto",
     memory: options.Memory = "auto",
+    custom_ops: options.CustomOps = None,
+    request_timeout: options.RequestTimeout = Connection.timeout,
+    retries: options.Retries = Connection.retries,
+    rate: options.Rate = Connection.rate,
     layout: options.Layout = None,
     frames: options.Frames = None,
     size: options.Size = None,
@@ -86,11 +91,10 @@ def compare(
     tiem compare clip.mp4 -m net.onnx --methods tiem,step,rise,random --signature 7-15
     """
     from tiemcli import command, command_compare
-    from tiemcli.batch import Request
     from tiemcli.comparison import Comparison, contestants
+    from tiemcli.request import Request
 
     request = Request(
-        clips=(clip,),
         model=model,
         facts=options.facts_in(context, but="stride"),
         settings=Settings(
@@ -109,14 +113,15 @@ def compare(
             end=end,
             seed=seed,
         ),
-        folder=out,
         device=device,
         batch_size=command.parse_batch_size(batch_size),
         memory=command.parse_memory(memory),
         force=True,
+        custom_ops=tuple(custom_ops or ()),
+        connection=Connection(request_timeout, retries, rate),
     )
     comparison = Comparison(
-        request, contestants(methods), signature, truth, seeds, steps, randomise
+        request, clip, out, contestants(methods), signature, truth, seeds, steps, randomise
     )
     raise typer.Exit(command_compare.compare(comparison, as_json=json, quiet=quiet))
 
@@ -129,7 +134,7 @@ def evaluate(
     signature: Signature = None,
     truth: TruthFile = None,
     model: Annotated[
-        Path | None,
+        str | None,
         option("--model", "-m", help="The network, if it is not where it was explained."),
     ] = None,
     steps: Annotated[
@@ -137,6 +142,10 @@ def evaluate(
     ] = CURVE_STEPS,
     device: options.Device = "auto",
     batch_size: options.BatchSize = "auto",
+    custom_ops: options.CustomOps = None,
+    request_timeout: options.RequestTimeout = Connection.timeout,
+    retries: options.Retries = Connection.retries,
+    rate: options.Rate = Connection.rate,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -156,5 +165,7 @@ def evaluate(
         steps,
         device,
         command.parse_batch_size(batch_size),
+        tuple(custom_ops or ()),
+        Connection(request_timeout, retries, rate),
     )
     raise typer.Exit(command_compare.evaluate(evaluation, as_json=json, quiet=quiet))

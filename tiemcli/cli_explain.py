@@ -1,11 +1,12 @@
 """The options of `tiem explain`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from tiemcli import options
+from tiemcli.connection import Connection
 from tiemcli.options import option
 from tiemcli.settings import (
     Aggregate,
@@ -25,8 +26,18 @@ DEFAULTS = Settings()
 
 def explain(
     context: typer.Context,
-    clips: Annotated[list[Path], typer.Argument(help="Video files.", metavar="CLIP...")],
     model: options.Model,
+    clips: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Video files, folders of them, or patterns such as 'a/**/*.mp4'; - reads a list.",
+            metavar="CLIP...",
+        ),
+    ] = None,
+    input_list: Annotated[
+        str | None,
+        option("--input-list", help="A file that names a clip a line; - is standard input."),
+    ] = None,
     out: Annotated[Path, option("--out", "-o", help="Where results go.")] = Path(),
     target: options.Target = None,
     method: Annotated[
@@ -116,6 +127,10 @@ def explain(
         Precision,
         option("--precision", help="Of scores; half is for GPUs, and moves them by about .001."),
     ] = DEFAULTS.precision,
+    custom_ops: options.CustomOps = None,
+    request_timeout: options.RequestTimeout = Connection.timeout,
+    retries: options.Retries = Connection.retries,
+    rate: options.Rate = Connection.rate,
     layout: options.Layout = None,
     frames: options.Frames = None,
     size: options.Size = None,
@@ -135,6 +150,39 @@ def explain(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Say what would be explained, and stop.")
     ] = False,
+    shard: Annotated[
+        str | None,
+        option("--shard", help="Of the clips explain part I/N, such as 2/8, as one job of eight."),
+    ] = None,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first clip that fails.")
+    ] = False,
+    max_failures: Annotated[
+        int | None, option("--max-failures", help="Stop when so many clips have failed.")
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        option("--timeout", help="Seconds that a clip, or loading the network, may take."),
+    ] = None,
+    isolate: Annotated[
+        bool,
+        option(
+            "--isolate/--no-isolate",
+            help="Work in processes of their own, so that a crash or a hang costs one clip.",
+        ),
+    ] = True,
+    workers: Annotated[
+        int | None,
+        option("--workers", help="Clips explained side by side, each with its own session."),
+    ] = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        option("--engine", help="Where: on this machine, or on a Ray cluster."),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        option("--address", help="Of the Ray cluster; auto finds it; a new one if left out."),
+    ] = None,
     json: options.Json = False,
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help="Print a line of JSON as each clip finishes.")
@@ -148,11 +196,12 @@ def explain(
     tiem explain clip.mp4 -m net.onnx --labels labels.txt -o out
     """
     from tiemcli import command
-    from tiemcli.batch import Request
+    from tiemcli.command_explain import Run, Talk
+    from tiemcli.command_explain import explain as explain_clips
+    from tiemcli.request import Request
 
     areas_given = [options.source(context, name) for name in ("area", "areas")]
     request = Request(
-        clips=tuple(clips),
         model=model,
         facts=options.facts_in(context, but="stride"),
         settings=with_preset(
@@ -188,14 +237,24 @@ def explain(
             preset,
             options.given(context),
         ),
-        folder=out,
         device=device,
         batch_size=command.parse_batch_size(batch_size),
         memory=command.parse_memory(memory),
         force=force,
+        custom_ops=tuple(custom_ops or ()),
+        connection=Connection(request_timeout, retries, rate),
     )
-    raise typer.Exit(
-        command.explain(
-            request, command.Talk(json=json, jsonl=jsonl, quiet=quiet, verbose=verbose), dry_run
-        )
+    run = Run(
+        clips=tuple(clips or ()),
+        input_list=input_list,
+        folder=out,
+        shard=shard,
+        most_failures=1 if fail_fast else max_failures,
+        timeout=timeout,
+        isolate=isolate,
+        engine=engine,
+        workers=workers,
+        address=address,
     )
+    talk = Talk(json=json, jsonl=jsonl, quiet=quiet, verbose=verbose)
+    raise typer.Exit(explain_clips(request, run, talk, dry_run))

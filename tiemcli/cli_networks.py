@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from tiemcli import options
+from tiemcli.connection import Connection
 from tiemcli.options import option
 
 
@@ -93,8 +94,17 @@ def export(
 
 def inspect(
     context: typer.Context,
-    network: Annotated[Path, typer.Argument(help="The network, an ONNX file.", metavar="NET")],
+    network: Annotated[
+        str,
+        typer.Argument(
+            help="An ONNX file, python:FILE:FUNCTION, or a server's URL.", metavar="NET"
+        ),
+    ],
     device: Annotated[str, option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
+    custom_ops: options.CustomOps = None,
+    request_timeout: options.RequestTimeout = Connection.timeout,
+    retries: options.Retries = Connection.retries,
+    rate: options.Rate = Connection.rate,
     layout: options.Layout = None,
     frames: options.Frames = None,
     stride: options.Stride = None,
@@ -118,4 +128,11 @@ def inspect(
     """
     from tiemcli.inspection_table import inspect_command
 
-    inspect_command(network, options.facts_in(context), device, as_json=json)
+    inspect_command(
+        network,
+        options.facts_in(context),
+        device,
+        tuple(custom_ops or ()),
+        Connection(request_timeout, retries, rate),
+        as_json=json,
+    )

@@ -6,48 +6,24 @@ import re
 import time
 import webbrowser
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import date
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
 
-from tiemcli.batch import (
-    Failure,
-    Finished,
-    Request,
-    explained_before,
-    prepare,
-    result_path,
-    run,
-)
-from tiemcli.errors import ClipError, UsageError
+from tiemcli.errors import UsageError
 from tiemcli.outputs import gallery
 from tiemcli.result import Result, readable
-from tiemcli.scorers.network import Network
 from tiemcli.settings import Backend, Settings
 from tiemcli.terminal import (
     Terminal,
     print_demo,
-    print_error,
     print_networks,
-    print_result,
     print_whitebox,
 )
 
-INTERRUPTED = 130
 # Where an option may come from, strongest first.
 STRENGTH = ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP")
-
-
-@dataclass(frozen=True)
-class Talk:
-    """How a command speaks. json, jsonl: stdout is a document, or a line a clip."""
-
-    json: bool = False
-    jsonl: bool = False
-    quiet: bool = False
-    verbose: bool = False
 
 
 def parse_areas(
@@ -90,116 +66,30 @@ def parse_memory(text: str) -> int | None:
     return int(float(number) * (1024 if binary else 1000) ** "_KMGT".index(unit or "_"))
 
 
-def explain(request: Request, talk: Talk, dry_run: bool) -> int:
-    """Explain the clips, tell the outcome, and return the exit code."""
-    if talk.json + talk.jsonl + dry_run > 1:
-        raise UsageError("--json, --jsonl and --dry-run do not go together", "give one of them")
-    network = prepare(request)
-    if dry_run:
-        return _say_what_would_be_done(request, network)
-    results: list[Result] = []
-    failures: list[Failure] = []
-    interrupted = False
-    with Terminal(quiet=talk.quiet) as terminal:
-        if network.notes:
-            terminal.note(f"assumed: {'; '.join(network.notes)}")
-        if network.reuse is not None:
-            terminal.note(network.reuse.description)
-        try:
-            for outcome in run(request, network, terminal):
-                terminal.close()
-                if isinstance(outcome, Failure):
-                    failures.append(outcome)
-                    print_error(outcome.error)
-                else:
-                    if results and not (talk.json or talk.jsonl or talk.quiet):
-                        print()
-                    results.append(outcome.result)
-                    _tell(outcome, request.folder, talk, terminal)
-                if talk.jsonl:
-                    print(json.dumps(_record(outcome)), flush=True)
-        except KeyboardInterrupt:
-            terminal.note("interrupted: finished clips are kept, the same command goes on")
-            interrupted = True
-        if len(request.clips) > 1:
-            terminal.note(f"{len(results)} explained, {len(failures)} failed")
-    if talk.json:
-        document = {
-            "results": [json.loads(result.to_json()) for result in results],
-            "failures": [_record(failure) for failure in failures],
-        }
-        print(json.dumps(document, indent=2))
-    if interrupted:
-        return INTERRUPTED
-    return 1 if failures else 0
-
-
-def _say_what_would_be_done(request: Request, network: Network) -> int:
-    failed = False
-    for clip in request.clips:
-        try:
-            done = explained_before(clip, request, network)
-        except ClipError as error:
-            print_error(error)
-            failed = True
-            continue
-        where = readable(result_path(clip, request.folder))
-        print(f"{readable(clip)} -> {where}{' (explained before)' if done else ''}")
-    return 1 if failed else 0
-
-
-def _tell(finished: Finished, folder: Path, talk: Talk, terminal: Terminal) -> None:
-    result = finished.result
-    name = Path(result.clip.path).name
-    for warning in result.warnings:
-        terminal.note(f"warning: {name}: {warning}", "yellow")
-    if result.backend == "finite-difference" and result.settings["backend"] == "auto":
-        terminal.note(f"{name}: no gradients, queries instead: {result.backend_reason}")
-    if talk.verbose:
-        spent = ", ".join(f"{stage} {seconds} s" for stage, seconds in result.cost.seconds.items())
-        terminal.note(f"{name}: {', '.join(result.model.providers)}; {spent}")
-    if not (talk.json or talk.jsonl or talk.quiet):
-        print_result(result, folder, kept=finished.explanation is None)
-
-
-def _record(outcome: Finished | Failure) -> dict[str, Any]:
-    if isinstance(outcome, Finished):
-        record: dict[str, Any] = json.loads(outcome.result.to_json())
-        return record
-    return {
-        "path": readable(outcome.path),
-        "error": outcome.error.message,
-        "hint": outcome.error.hint,
-    }
-
-
 def demo(folder: Path, backend: Backend, *, open_page: bool) -> int:
     """Explain the sample and say how much of the importance falls on its signature frames."""
+    from tiemcli.command_explain import Run, Talk, explain_clips
     from tiemcli.facts import Facts
+    from tiemcli.request import Request
 
     with as_file(files("tiemcli.samples")) as samples:
         truth = json.loads((samples / "truth.json").read_text(encoding="utf-8"))
         request = Request(
-            clips=(samples / truth["clip"],),
-            model=samples / truth["network"],
+            model=str(samples / truth["network"]),
             facts=Facts(),
             settings=Settings(backend=backend, formats=("mp4", "json", "html")),
-            folder=folder,
             device="auto",
             batch_size=None,
             force=True,
             signature=tuple(truth["signature"]),
         )
-        network = prepare(request)
-        with Terminal(quiet=False) as terminal:
-            (outcome,) = run(request, network, terminal)
-    if isinstance(outcome, Failure):
-        raise outcome.error
-    print_result(outcome.result, folder, kept=False)
-    print_demo(outcome.result, truth)
-    if open_page:
-        webbrowser.open((folder / str(outcome.result.files.report)).resolve().as_uri())
-    return 0
+        run = Run((str(samples / truth["clip"]),), None, folder)
+        told = explain_clips(request, run, Talk())
+    for result in told.results.values():
+        print_demo(result, truth)
+        if open_page:
+            webbrowser.open((folder / str(result.files.report)).resolve().as_uri())
+    return told.exit_code
 
 
 def report(folder: Path) -> None:

@@ -24,7 +24,6 @@ def compare(comparison: Comparison, *, as_json: bool, quiet: bool) -> int:
     0 where every method served, 1 where some did; where none did nothing is written, and it is the
     error's own.
     """
-    request = comparison.request
     with Terminal(quiet=quiet) as terminal:
         network, source, truth = comparing.begin(comparison)
         outcomes: list[Entry | Refusal] = []
@@ -36,19 +35,21 @@ def compare(comparison: Comparison, *, as_json: bool, quiet: bool) -> int:
     entries = [outcome for outcome in outcomes if isinstance(outcome, Entry)]
     if not entries:
         return max(outcome.error.exit_code for outcome in outcomes if isinstance(outcome, Refusal))
-    stem = request.clips[0].stem
+    stem = comparison.clip.stem
     sheet, numbers = f"{stem}.compare.png", f"{stem}.compare.json"
     explanations = {entry.name: entry.explanation for entry in entries}
     comparison_sheet.write(
-        request.folder / sheet, explanations, truth.signature, row_notes(entries)
+        comparison.folder / sheet, explanations, truth.signature, row_notes(entries)
     )
     document = comparing.record(comparison, outcomes, {"sheet": sheet})
-    with replacing(request.folder / numbers) as part:
+    with replacing(comparison.folder / numbers) as part:
         part.write_text(_json(document) + "\n", encoding="utf-8")
     if as_json:
         print(_json(document))
     elif not quiet:
-        print_comparison(comparison, entries, [request.folder / name for name in (sheet, numbers)])
+        print_comparison(
+            comparison, entries, [comparison.folder / name for name in (sheet, numbers)]
+        )
     return 0 if len(entries) == len(outcomes) else 1
 
 

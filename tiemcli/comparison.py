@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from tiemcli.batch import Request, check_folder, prepare
+from tiemcli.batch import prepare
 from tiemcli.errors import ClipError, TiemError, UsageError
 from tiemcli.explain import Explanation, Source, explain, read_clip
 from tiemcli.kernels.arrays import Doubles
@@ -24,7 +24,9 @@ from tiemcli.metrics.signature import signature_frames
 from tiemcli.metrics.summary import Spread, spread
 from tiemcli.metrics.truth import Truth, read_truth_file
 from tiemcli.model import Model
+from tiemcli.outputs.folder import check_folder
 from tiemcli.progress import Progress
+from tiemcli.request import Request
 from tiemcli.result import readable
 from tiemcli.scorers import Scorer
 from tiemcli.scorers.network import Network, load_network
@@ -36,11 +38,13 @@ UNKNOWN = Truth(None, None)
 
 @dataclass(frozen=True)
 class Comparison:
-    """What one command asks for. request: of one clip. contestants: methods, or presets of tiem.
+    """What one command asks for. folder: of what is written. contestants: methods, or presets of tiem.
     signature: text that names frames. truth: a truth file. seeds: runs of each method. steps: of the
     curves. randomise: whether to explain the network with its weights shuffled, too."""
 
     request: Request
+    clip: Path
+    folder: Path
     contestants: tuple[str, ...]
     signature: str | None = None
     truth: Path | None = None
@@ -96,8 +100,8 @@ def begin(comparison: Comparison) -> tuple[Network, Source, Truth]:
     """Load the network, read the clip, and see what is known of it. Raises TiemError."""
     request = comparison.request
     network = prepare(request)
-    check_folder(request.folder)
-    (clip,) = request.clips
+    check_folder(comparison.folder)
+    clip = comparison.clip
     source = read_clip(clip, network.model, request.settings)
     return network, source, _truth(comparison, source, network.model)
 
@@ -241,7 +245,7 @@ def _truth(comparison: Comparison, source: Source, model: Model) -> Truth:
     seen = viewing(source, model)
     truth = UNKNOWN
     if comparison.truth is not None:
-        clip = comparison.request.clips[0]
+        clip = comparison.clip
         found = read_truth_file(comparison.truth).of(clip, seen)
         if found is None:
             raise UsageError(f"{comparison.truth} does not name {clip.name}", "add the clip to it")
@@ -264,8 +268,8 @@ def record(
     entries = [outcome for outcome in outcomes if isinstance(outcome, Entry)]
     first = entries[0].explanation
     return {
-        "clip": readable(request.clips[0]),
-        "model": readable(request.model),
+        "clip": readable(comparison.clip),
+        "model": request.model,
         "target": {"index": first.target, "label": first.label, "score": first.clean},
         "area": comparison.area,
         "seeds": comparison.seeds,

@@ -3,7 +3,7 @@
 import json
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from tiemcli.connection import Connection
 from tiemcli.errors import ClipError, UsageError, first_line
 from tiemcli.facts import Facts
 from tiemcli.kernels.arrays import Floats
@@ -22,12 +23,12 @@ from tiemcli.metrics.pointing import temporal_pointing
 from tiemcli.metrics.region import Viewing
 from tiemcli.metrics.signature import signature_frames
 from tiemcli.metrics.truth import Truth, TruthFile, read_truth_file
-from tiemcli.model import load_model
 from tiemcli.preprocess import Preprocessing
 from tiemcli.progress import Progress
 from tiemcli.result import MaskRecord, Result, readable
 from tiemcli.scorers import Scorer
-from tiemcli.scorers.network import Network, load_network
+from tiemcli.scorers.loading import is_outside, load
+from tiemcli.scorers.network import Network
 from tiemcli.settings import CURVE_STEPS, Base
 
 _SUFFIX = ".tiem.json"
@@ -40,12 +41,14 @@ class Evaluation:
     the curves, 0 to leave them out. Raises UsageError."""
 
     results: tuple[Path, ...]
-    model: Path | None = None
+    model: str | None = None
     signature: str | None = None
     truth: Path | None = None
     steps: int = CURVE_STEPS
     device: str = "auto"
     batch_size: int | None = None
+    custom_ops: tuple[Path, ...] = ()
+    connection: Connection = field(default_factory=Connection)
 
     def __post_init__(self) -> None:
         if self.steps < 0 or self.steps == 1:
@@ -150,17 +153,25 @@ class Networks:
 
     def of(self, result: Result) -> tuple[Network | None, str]:
         """The network that a result is of, or why there is none."""
-        path = self._evaluation.model or Path(result.model.path)
-        if not path.exists():
-            return None, f"{readable(path)} is not there: give -m for insertion and deletion"
-        network = self._load(path, json.dumps(result.model.reading, sort_keys=True))
+        source = self._evaluation.model or result.model.path
+        if not (is_outside(source) or Path(source).exists()):
+            return None, f"{source} is not there: give -m for insertion and deletion"
+        network = self._load(source, json.dumps(result.model.reading, sort_keys=True))
         if network.model.sha256 != result.model.sha256:
-            return None, f"{readable(path)} is not the network that was explained"
+            return None, f"{source} is not the network that was explained"
         return network, ""
 
-    def _loaded(self, path: Path, reading: str) -> Network:
-        model = load_model(path, facts_of(json.loads(reading)))
-        return load_network(model, self._evaluation.device, self._evaluation.batch_size)
+    def _loaded(self, source: str, reading: str) -> Network:
+        facts = facts_of(json.loads(reading))
+        evaluation = self._evaluation
+        return load(
+            source,
+            facts,
+            evaluation.device,
+            evaluation.batch_size,
+            connection=evaluation.connection,
+            custom_ops=evaluation.custom_ops,
+        )
 
 
 def facts_of(reading: dict[str, Any]) -> Facts:

@@ -17,6 +17,7 @@ from tiemcli.methods.scene import Scene
 from tiemcli.model import Model
 from tiemcli.progress import Progress, Silent
 from tiemcli.result import readable
+from tiemcli.scorers.endpoint import Asked
 from tiemcli.scorers.network import Network
 from tiemcli.settings import Settings
 from tiemcli.target import resolve_target
@@ -50,7 +51,8 @@ class Explanation:
     Φ0, what a mask must score to keep the prediction.
     base: (C, T, H, W) float32 in the network's units, what masks reveal instead of the clip;
     base_score, window_base_score: Φ of it, and of what hid the windows. forwards: clips scored.
-    computed: what they took, in forwards of the whole network. seconds: by stage.
+    computed: what they took, in forwards of the whole network. asked: what it took to ask a network
+    that is elsewhere. seconds: by stage.
     """
 
     source: Source
@@ -67,6 +69,7 @@ class Explanation:
     forwards: int
     computed: float
     backwards: int
+    asked: Asked | None
     seconds: dict[str, float]
 
     @property
@@ -92,7 +95,7 @@ def explain(
     source: Source, network: Network, settings: Settings, progress: Progress | None = None
 ) -> Explanation:
     """Explain one clip. Raises ClipError, UsageError, ModelError or DeviceError."""
-    clip = source.input
+    clip, before = source.input, network.asked()
     outputs = network.outputs(clip)
     target = resolve_target(settings.target, outputs, network.model.labels)
     clean = float(outputs[target])
@@ -108,6 +111,7 @@ def explain(
     )
     evidence = method(settings.method).find(scene)
     forwards, computed, backwards = scene.cost
+    after = network.asked()
     return Explanation(
         source=source,
         network=network,
@@ -127,6 +131,7 @@ def explain(
         forwards=1 + forwards,
         computed=1 + computed,
         backwards=backwards,
+        asked=after.since(before) if before and after else None,
         seconds={"read": source.seconds, **scene.seconds},
     )
 

@@ -18,7 +18,7 @@ from pydantic import (
     ValidationError,
 )
 
-from tiemcli.errors import ModelError, UsageError, first_line
+from tiemcli.errors import ModelError, UsageError, first_line, shown
 from tiemcli.kernels.layout import check_layout
 
 # Of the keys of a network's metadata that are ours.
@@ -75,6 +75,10 @@ def _labels(value: Any) -> Any:
     if value.lstrip().startswith("["):
         return _json(value)
     return [label.strip() for label in value.split(",")]
+
+
+def _readable(labels: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(shown, labels))
 
 
 def _labels_in(folder: Path, value: Any) -> Any:
@@ -156,7 +160,9 @@ class Facts(BaseModel):
     output_name: str | None = None
     aggregate: Annotated[Literal["mean", "max"] | int, BeforeValidator(_aggregate)] | None = None
     input: Annotated[dict[str, str], BeforeValidator(_inputs)] | None = None
-    labels: Annotated[tuple[str, ...], BeforeValidator(_labels)] | None = None
+    labels: (
+        Annotated[tuple[str, ...], BeforeValidator(_labels), AfterValidator(_readable)] | None
+    ) = None
 
     def over(self, weaker: "Facts") -> "Facts":
         """These facts, and the weaker source's where these are silent."""

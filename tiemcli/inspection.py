@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from tiemcli.axes import Dims
 from tiemcli.errors import ModelError, TiemError, first_line
 from tiemcli.explain import read_clip
 from tiemcli.facts import Facts, facts_beside, facts_in_metadata
@@ -26,10 +27,10 @@ from tiemcli.kernels.arrays import Floats
 from tiemcli.kernels.free_batch import dims_of
 from tiemcli.kernels.prefix import find_prefix
 from tiemcli.kernels.work import Run, multiply_adds, value_shapes
-from tiemcli.model import Model, load_model
+from tiemcli.model import Model, OnnxModel, load_model
 from tiemcli.model_file import read_network
 from tiemcli.running_cost import measure
-from tiemcli.scorers.network import Network, load_network
+from tiemcli.scorers.network import OnnxNetwork, load_network
 from tiemcli.scorers.session import make_session
 from tiemcli.settings import Settings
 
@@ -38,8 +39,8 @@ PREPROCESSING = ("size", "color", "resize", "scale", "mean", "std")
 Sources = dict[Origin, Facts]
 
 
-def inspect(path: Path, said: Facts, device: str) -> Inspection:
-    """Find out what can be found out. said: the user's own facts.
+def inspect(path: Path, said: Facts, device: str, custom_ops: tuple[Path, ...] = ()) -> Inspection:
+    """Find out what can be found out. said: the user's own facts. custom_ops: as for `load_model`.
 
     Raises ModelError where the file cannot be read, DeviceError where the device does not come up.
     What else keeps the network from being explained is among the inspection's `problems`.
@@ -47,32 +48,33 @@ def inspect(path: Path, said: Facts, device: str) -> Inspection:
     proto, sha256 = read_network(path)
     problems: list[TiemError] = []
     sources: Sources = {"flag": said}
-    with _noted(problems):
+    with noted(problems):
         sources["toml"] = facts_beside(path)
         metadata = {entry.key: entry.value for entry in proto.metadata_props}
         sources["metadata"] = facts_in_metadata(metadata)
-    models, networks, refusals = _load(path, proto, sources, device)
+    models, networks, refusals = _load(path, proto, sources, device, custom_ops)
     network = next(iter(networks.values()), None)
     model = network.model if network else next(iter(models.values()), None)
     if network is None:
         problems += refusals.values()
     elif len(networks) + len(refusals) > 1:
-        with _noted(problems):
-            load_model(path, said)
+        with noted(problems):
+            load_model(path, said, custom_ops)
     work = prefix = batch = cost = None
     if network:
-        with _noted(problems):
+        with noted(problems):
             work, prefix = _work(network.model)
         batch = _batch(network)
-        with _noted(problems):
-            cost = measure(network, _sample(network.model), Settings())
+        with noted(problems):
+            cost = measure(network, sample_clip(network.model), Settings())
     return Inspection(
+        elsewhere=None,
         file=summarise(path, sha256, proto),
-        feeding=_feeding(model, sources) if model else None,
+        feeding=feeding_of(model, _dims(model), sources) if model else None,
         outputs=tuple(_outputs(proto, networks, refusals, sources)),
         output=network.model.output if network else None,
         labels=model.labels if model else (),
-        labels_from=_origin(sources, "labels"),
+        labels_from=origin(sources, "labels"),
         multiply_adds=work,
         prefix=prefix,
         reuse=network.reuse.description if network and network.reuse else None,
@@ -85,7 +87,7 @@ def inspect(path: Path, said: Facts, device: str) -> Inspection:
 
 
 @contextmanager
-def _noted(problems: list[TiemError]) -> Iterator[None]:
+def noted(problems: list[TiemError]) -> Iterator[None]:
     """Go on after what a network is to blame for."""
     try:
         yield
@@ -93,42 +95,50 @@ def _noted(problems: list[TiemError]) -> Iterator[None]:
         problems.append(error)
 
 
-def _origin(sources: Sources, fact: str) -> Origin | None:
+def origin(sources: Sources, fact: str) -> Origin | None:
     """Who says a fact, the strongest first; None if nobody does."""
     return next((o for o, facts in sources.items() if getattr(facts, fact) is not None), None)
 
 
 def _load(
-    path: Path, proto: onnx.ModelProto, sources: Sources, device: str
-) -> tuple[dict[str, Model], dict[str, Network], dict[str, ModelError]]:
+    path: Path,
+    proto: onnx.ModelProto,
+    sources: Sources,
+    device: str,
+    custom_ops: tuple[Path, ...],
+) -> tuple[dict[str, OnnxModel], dict[str, OnnxNetwork], dict[str, ModelError]]:
     """By output, what can be loaded to explain it and why it cannot be; the one wanted alone."""
     said = sources["flag"]
     names = [value.name for value in proto.graph.output]
     wanted = [facts.output_name for facts in sources.values() if facts.output_name][:1]
-    models: dict[str, Model] = {}
-    networks: dict[str, Network] = {}
+    models: dict[str, OnnxModel] = {}
+    networks: dict[str, OnnxNetwork] = {}
     refusals: dict[str, ModelError] = {}
     for name in wanted or names:
         facts = said.model_copy(update={"output_name": name}) if len(names) > 1 else said
         try:
-            models[name] = load_model(path, facts)
+            models[name] = load_model(path, facts, custom_ops)
             networks[name] = load_network(models[name], device)
         except ModelError as error:
             refusals[name] = error
     return models, networks, refusals
 
 
-def _feeding(model: Model, sources: Sources) -> Feeding:
-    declared = next(value for value in model.proto.graph.input if value.name == model.input)
-    axes = zip(model.layout, dims_of(declared), strict=True)
+def _dims(model: OnnxModel) -> Dims:
+    return dims_of(next(value for value in model.proto.graph.input if value.name == model.input))
+
+
+def feeding_of(model: Model, dims: Dims, sources: Sources) -> Feeding:
+    """How a network is fed, its input's declared dims apart, and who says so."""
+    axes = zip(model.layout, dims, strict=True)
     free = [letter for letter, size in axes if size is None]
-    told = {fact: _origin(sources, fact) or "assumed" for fact in PREPROCESSING}
+    told = {fact: origin(sources, fact) or "assumed" for fact in PREPROCESSING}
     if not {"H", "W"} & set(free):
         told["size"] = "file"
     return Feeding(
         input=model.input,
         layout=model.layout,
-        layout_from=_origin(sources, "layout") or "inferred",
+        layout_from=origin(sources, "layout") or "inferred",
         sizes=model.sizes,
         free=tuple(free),
         stride=model.stride,
@@ -140,7 +150,7 @@ def _feeding(model: Model, sources: Sources) -> Feeding:
 
 def _outputs(
     proto: onnx.ModelProto,
-    networks: dict[str, Network],
+    networks: dict[str, OnnxNetwork],
     refusals: dict[str, ModelError],
     sources: Sources,
 ) -> Iterator[Output]:
@@ -153,20 +163,20 @@ def _outputs(
             type=value.type,
             shape=value.shape,
             kind=network.port.output_kind if network else None,
-            kind_from=_origin(sources, "output") if said else "inferred" if network else None,
+            kind_from=origin(sources, "output") if said else "inferred" if network else None,
             classes=network.port.classes if network else None,
             rows=network.port.rows if network else None,
             problem=refusal.message if refusal else None,
         )
 
 
-def _sample(model: Model) -> Floats:
+def sample_clip(model: Model) -> Floats:
     """The clip that ships with tiem, as the network is fed it."""
     with as_file(files("tiemcli.samples")) as folder:
         return read_clip(folder / "clip.mp4", model, Settings()).input
 
 
-def _work(model: Model) -> tuple[int, PrefixReport | None]:
+def _work(model: OnnxModel) -> tuple[int, PrefixReport | None]:
     """The multiply-adds of a clip, and what of them is done frame by frame."""
     proto, (_, frames, height, width) = without_functions(model.proto), model.shape
     noise = np.random.default_rng(0).integers(0, 256, (2, frames, height, width, 3), np.uint8)
@@ -184,11 +194,11 @@ def _work(model: Model) -> tuple[int, PrefixReport | None]:
     return work, PrefixReport(found.share, found.uniform, tuple(cut))
 
 
-def _runner(model: Model) -> Run:
+def _runner(model: OnnxModel) -> Run:
     """Runs parts of the network on the CPU, where the same numbers give the same numbers."""
 
     def run(proto: onnx.ModelProto, inputs: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
-        session = make_session(proto, model.path.parent, "cpu")
+        session = make_session(proto, model.path.parent, "cpu", model.custom_ops)
         try:
             return [session.run(None, {model.input: value}) for value in inputs]
         except Exception as error:
@@ -197,7 +207,7 @@ def _runner(model: Model) -> Run:
     return run
 
 
-def _batch(network: Network) -> Batch:
+def _batch(network: OnnxNetwork) -> Batch:
     """Whether clips can be scored together, and by what means."""
     declared = network.model.batch
     if network.looped is not None:

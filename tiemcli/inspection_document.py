@@ -7,18 +7,18 @@ from tiemcli.kernels.fuse import OutputKind
 from tiemcli.preprocess import Preprocessing
 from tiemcli.running_cost import RunningCost
 
-# Who says something of a network: the user, net.toml beside net.onnx, its metadata, its graph; or
-# nobody, and it is told from the graph and its answers, or assumed.
+# Who says something of a network: the user, net.toml beside net.onnx, its metadata or what else it
+# says of itself, its graph; or nobody, and it is told from the graph and its answers, or assumed.
 Origin = Literal["flag", "toml", "metadata", "file", "inferred", "assumed"]
 
 
 @dataclass(frozen=True)
 class Value:
-    """An input or output of the file. type: ONNX's name of a tensor's numbers, else SEQUENCE or
-    OPTIONAL. shape: a name, or None, where an axis is free; None where the file does not say."""
+    """An input or output of the network. type: ONNX's name of a tensor's numbers, else SEQUENCE or
+    OPTIONAL, None where only its numbers are known. shape: a name, or None, where an axis is free; None where nothing is said of it."""
 
     name: str
-    type: str
+    type: str | None
     shape: tuple[int | str | None, ...] | None
 
 
@@ -36,6 +36,17 @@ class File:
     producer: str
     inputs: tuple[Value, ...]
     operators: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """What is known of a network that is no file. identity: a hash of that. largest_batch: clips that
+    it takes at once, None where it does not say."""
+
+    name: str
+    identity: str
+    input: Value
+    largest_batch: int | None
 
 
 @dataclass(frozen=True)
@@ -104,14 +115,16 @@ class Problem:
 
 @dataclass(frozen=True)
 class Inspection:
-    """A network as far as it can be known; None where `problems` say why it is not.
+    """A network as far as it can be known; None where `problems` say why it is not, or where nothing
+    is known but its answers.
 
-    output: the one that is explained, of `outputs`. multiply_adds: for one clip, outside of loops.
+    file: None where it is `elsewhere`. output: the one that is explained, of `outputs`. multiply_adds: for one clip, outside of loops.
     reuse: how the windows of a clip share work, None where they do not. assumed: what nobody said.
     providers: where it ran.
     """
 
-    file: File
+    file: File | None
+    elsewhere: Elsewhere | None
     feeding: Feeding | None
     outputs: tuple[Output, ...]
     output: str | None

@@ -9,18 +9,22 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from tiemcli.connection import Connection
 from tiemcli.facts import Facts
 from tiemcli.inspection import inspect
 from tiemcli.inspection_document import (
     Batch,
     Feeding,
+    File,
     Inspection,
     Origin,
     Output,
     PrefixReport,
     Value,
 )
+from tiemcli.inspection_outside import inspect_outside
 from tiemcli.running_cost import Autograd, Cost, RunningCost
+from tiemcli.scorers.loading import is_outside
 
 SCHEMA = "tiem-inspection/1"
 # Of the operators and labels, how many a line takes.
@@ -35,10 +39,21 @@ _COLOURS = {"rgb": "RGB", "bgr": "BGR", "gray": "grey"}
 Row = tuple[str, str]
 
 
-def inspect_command(path: Path, said: Facts, device: str, *, as_json: bool) -> None:
+def inspect_command(
+    source: str,
+    said: Facts,
+    device: str,
+    custom_ops: tuple[Path, ...] = (),
+    connection: Connection | None = None,
+    *,
+    as_json: bool,
+) -> None:
     """Inspect a network and print what is found. Raises what `inspect` raises."""
     with Console(stderr=True).status("inspecting"):
-        inspection = inspect(path, said, device)
+        if is_outside(source):
+            inspection = inspect_outside(source, said, connection)
+        else:
+            inspection = inspect(Path(source), said, device, custom_ops)
     if as_json:
         print(json.dumps({"schema": SCHEMA, **asdict(inspection)}, indent=2))
         return
@@ -54,15 +69,14 @@ def inspect_command(path: Path, said: Facts, device: str, *, as_json: bool) -> N
 
 def rows(found: Inspection) -> Iterator[Row]:
     """A line each of what is known, the name of it first."""
-    file = found.file
-    numbers = f"{_amount(file.bytes, 'B')}, {_amount(file.parameters)} parameters"
-    opsets = ", ".join(
-        f"opset {version}" if domain == "ai.onnx" else f"{domain} {version}"
-        for domain, version in file.opsets.items()
-    )
-    yield "network", ", ".join(filter(None, (file.path, numbers, opsets, file.producer)))
-    for value in file.inputs:
-        yield "input", _value_text(value)
+    if found.elsewhere:
+        yield (
+            "network",
+            f"{found.elsewhere.name}, {', '.join(found.providers)}: only its answers are known",
+        )
+        yield "input", _value_text(found.elsewhere.input)
+    if found.file:
+        yield from _file_rows(found.file)
     if found.feeding:
         yield from _feeding_rows(found.feeding)
     for output in found.outputs:
@@ -75,19 +89,35 @@ def rows(found: Inspection) -> Iterator[Row]:
         yield "labels", f"{len(found.labels)}: {few}{_by(found.labels_from)}"
     elif found.output:
         yield "labels", "unknown; --labels gives them"
-    yield "operators", _operators_text(file.operators)
-    if found.multiply_adds is not None:
-        bodies = " and ".join(name for name in ("Loop", "Scan", "If") if name in file.operators)
-        rest = f", without those inside {bodies}" if bodies else ""
-        yield "work", f"{_amount(found.multiply_adds)} multiply-adds a clip{rest}"
-        yield "by frame", _prefix_text(found.prefix)
-        yield "windows", found.reuse or "share no work"
+    if found.file:
+        yield from _work_rows(found, found.file.operators)
     if found.batch:
         yield "batch", _batch_text(found.batch)
     if found.cost:
         yield from _cost_rows(found.cost, found.providers)
     if found.assumed:
         yield "assumed", "; ".join(found.assumed)
+
+
+def _file_rows(file: File) -> Iterator[Row]:
+    numbers = f"{_amount(file.bytes, 'B')}, {_amount(file.parameters)} parameters"
+    opsets = ", ".join(
+        f"opset {version}" if domain == "ai.onnx" else f"{domain} {version}"
+        for domain, version in file.opsets.items()
+    )
+    yield "network", ", ".join(filter(None, (file.path, numbers, opsets, file.producer)))
+    for value in file.inputs:
+        yield "input", _value_text(value)
+
+
+def _work_rows(found: Inspection, operators: dict[str, int]) -> Iterator[Row]:
+    yield "operators", _operators_text(operators)
+    if found.multiply_adds is not None:
+        bodies = " and ".join(name for name in ("Loop", "Scan", "If") if name in operators)
+        rest = f", without those inside {bodies}" if bodies else ""
+        yield "work", f"{_amount(found.multiply_adds)} multiply-adds a clip{rest}"
+        yield "by frame", _prefix_text(found.prefix)
+        yield "windows", found.reuse or "share no work"
 
 
 def _feeding_rows(feeding: Feeding) -> Iterator[Row]:
@@ -187,7 +217,8 @@ def _by(origin: Origin | None) -> str:
 
 def _value_text(value: Value) -> str:
     shape = ", ".join("?" if size is None else str(size) for size in value.shape or ())
-    return f"{value.name}  {value.type}" + ("" if value.shape is None else f" [{shape}]")
+    text = f"{value.name}  {value.type}" if value.type else value.name
+    return text if value.shape is None else f"{text} [{shape}]"
 
 
 def _amount(number: int, unit: str = "") -> str:

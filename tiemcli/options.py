@@ -72,7 +72,31 @@ Memory = Annotated[
         help="For what is computed once, such as 4GB; auto is a quarter of what is free.",
     ),
 ]
-Model = Annotated[Path, option("--model", "-m", help="The network, an ONNX file.")]
+Model = Annotated[
+    str,
+    option(
+        "--model",
+        "-m",
+        help="The network: an ONNX file, python:FILE:FUNCTION, or a server's http:// or grpc:// URL.",
+    ),
+]
+
+CustomOps = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--custom-ops",
+        metavar="LIBRARY",
+        help="Operators of the network's own, a library whose code will run here: only if you trust it.",
+    ),
+]
+RequestTimeout = Annotated[
+    float, option("--request-timeout", help="Seconds that one request to a server may take.")
+]
+Retries = Annotated[
+    int,
+    option("--retries", help="Of a request that a server is too busy for, each after more time."),
+]
+Rate = Annotated[float | None, option("--rate", help="Requests a second to a server, at most.")]
 
 Layout = Annotated[
     str | None, option("--layout", help="The network's axes, such as NCTHW or NTHWC.")

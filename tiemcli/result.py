@@ -109,13 +109,26 @@ class MaskRecord(_Document):
     evaluations: Count
 
 
+class AskedRecord(_Document):
+    """Requests to a network that is elsewhere. seconds: from their being sent to the answer. inside:
+    of these in the server, by what it tells itself, null where it does not."""
+
+    requests: Count
+    clips: Count
+    seconds: float
+    inside: float | None
+    retries: Count
+
+
 class CostRecord(_Document):
     """What it took. forwards: clips scored. computed: what they cost, in clips run through the whole
-    network; less where they share work. backwards: gradients. seconds: by stage."""
+    network; less where they share work. backwards: gradients. asked: null for a file's network.
+    seconds: by stage."""
 
     forwards: Count
     computed: Annotated[float, Field(ge=0)]
     backwards: Count
+    asked: AskedRecord | None = None
     seconds: dict[str, float]
 
 

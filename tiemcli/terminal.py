@@ -60,6 +60,7 @@ class Terminal:
         self.close()
 
     def stage(self, name: str, total: int) -> None:
+        """What is counted from now on, and how much of it there is."""
         self.close()
         if self.console.quiet or not self.console.is_terminal:
             return
@@ -79,6 +80,13 @@ class Terminal:
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
+
+    def line(self, text: str) -> None:
+        """One line of results, on stdout, above the bar if there is one."""
+        if self._bars is not None and sys.stdout.isatty():
+            self._bars.console.print(text, soft_wrap=True, markup=False)
+        else:
+            print(text)
 
     def note(self, text: str, style: str = "dim") -> None:
         """One line of talk."""
@@ -107,8 +115,25 @@ def row_printer(console: Console) -> Callable[..., None]:
     return row
 
 
-def print_result(result: Result, folder: Path, *, kept: bool) -> None:
-    """The closing table of one clip. kept: it was explained by an earlier run."""
+def result_line(result: Result, name: Path) -> str:
+    """One clip among many, in a line. name: of its result."""
+    target = result.target
+    shown = next((mask for mask in result.masks if mask.smallest), result.masks[-1])
+    return (
+        f"{readable(name).removesuffix('.tiem.json')}  "
+        f"{target.label or f'output {target.index}'} {score_text(target.score)}  "
+        f"peak at {peak(result):.2f} s  "
+        f"{score_text(shown.score)} with {shown.effective_area:.1%} kept"
+    )
+
+
+def peak(result: Result) -> float:
+    """The time of the frame of most importance, in seconds."""
+    return result.clip.timestamps[int(np.argmax(result.temporal.importance))]
+
+
+def print_result(result: Result, path: Path, *, kept: bool) -> None:
+    """The closing table of one clip. path: of its JSON. kept: it was explained by an earlier run."""
     target, temporal = result.target, result.temporal
     console = Console(file=sys.stdout, highlight=False)
 
@@ -117,8 +142,7 @@ def print_result(result: Result, folder: Path, *, kept: bool) -> None:
     row("clip", f"{result.clip.path}{again}")
     row("answer", f"{target.label or f'output {target.index}'}  {score_text(target.score)}", "bold")
     row("hidden", f"{score_text(result.base.score)} when all is {HIDDEN[result.base.kind]}")
-    peak = result.clip.timestamps[int(np.argmax(temporal.importance))]
-    row("when", f"{sparkline(temporal.importance)}  peak at {peak:.2f} s")
+    row("when", f"{sparkline(temporal.importance)}  peak at {peak(result):.2f} s")
     for mask in result.masks:
         star = "  smallest that is enough" if mask.smallest and len(result.masks) > 1 else ""
         took = count_text(mask.evaluations, FITTED_BY[result.backend])
@@ -126,9 +150,8 @@ def print_result(result: Result, folder: Path, *, kept: bool) -> None:
         row("where", f"{found}{star}")
     how = result.backend if result.method == "tiem" else f"{result.method}, {result.backend}"
     row("by", f"{how}, {cost_text(result.cost)}")
-    stem = Path(result.clip.path).stem
-    for name in (*result.files.model_dump(exclude_none=True).values(), f"{stem}.tiem.json"):
-        row("wrote", readable(folder / name))
+    for name in (*result.files.model_dump(exclude_none=True).values(), path.name):
+        row("wrote", readable(path.with_name(name)))
 
 
 def print_demo(result: Result, truth: Mapping[str, Any]) -> None:

@@ -40,7 +40,7 @@ def print_comparison(
     row = row_printer(console)
     explanation = entries[0].explanation
     answer = explanation.label or f"output {explanation.target}"
-    row("clip", readable(comparison.request.clips[0]))
+    row("clip", readable(comparison.clip))
     row("answer", f"{answer}  {score_text(explanation.clean)}", "bold")
     row("kept", f"{_share(comparison.area)} of the clip by each method")
     spreads = {entry.name: entry.spreads() for entry in entries}

@@ -18,8 +18,17 @@ from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
+from tiemcli.clip_file import (
+    ALONE,
+    Version,
+    require_clip,
+    require_unchanged,
+    unreadable,
+    version_of,
+)
 from tiemcli.errors import ClipError
 from tiemcli.kernels.arrays import Bytes, Doubles, Ints
+from tiemcli.result import readable
 
 # H.264 and HEVC keep at most 16 pictures back, so a time stamp is never further out of place.
 _REORDER = 16
@@ -29,10 +38,6 @@ _RATE = Fraction(25)  # of a lone frame that declares none
 _THREADS, _PIXELS = 16, 7e7
 _UNSPECIFIED, _RESERVED = 2, 3  # colour matrices of ITU-T H.273
 _TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
-_HINTS = {
-    errno.ENOENT: "check the spelling of the path",
-    errno.EACCES: "check that you may read it",
-}
 _NOT_VIDEO = "give a whole video file, such as .mp4, .avi, .mkv, .mov or .webm"
 
 
@@ -45,7 +50,8 @@ class Timeline:
     frame in pixels, which are `pixel_aspect` times as wide as high on the screen (0: undeclared).
     A stored frame becomes upright when it is mirrored left to right, if `mirrored`, and then
     turned clockwise by `rotation` degrees (0, 90, 180 or 270).
-    damaged: "" or one line saying why frames may be missing at the end.
+    damaged: "" or one line saying why frames may be missing at the end. version: of the file, as
+    `version_of` tells it.
     """
 
     path: Path
@@ -59,14 +65,17 @@ class Timeline:
     rotation: int
     mirrored: bool
     damaged: str
+    version: Version
 
 
 def scan(path: Path) -> Timeline:
     """Count and time the frames of a clip by decoding all of it; no pixel is converted.
 
     Decoding stops at the first error, because what follows would be predicted from frames that
-    are missing. Raises ClipError if there is no file, no video stream or no decodable frame.
+    are missing. Raises ClipError if there is no file, no video stream or no decodable frame, or if
+    the file is written to meanwhile.
     """
+    version = version_of(path)
     with _opened(path) as (container, stream):
         stamps: list[int | None] = []
         first: av.VideoFrame | None = None
@@ -79,7 +88,7 @@ def scan(path: Path) -> Timeline:
             damaged = f"decoding stopped at frame {len(stamps)}: {error.strerror}"
         if first is None:
             raise ClipError(
-                f"{path}: no frame can be decoded" + (f" ({damaged})" if damaged else ""),
+                f"{readable(path)}: no frame can be decoded" + (f" ({damaged})" if damaged else ""),
                 "play it in another program; it may be incomplete or not a video",
             )
         base = stream.time_base or Fraction(1, 1000)
@@ -87,6 +96,7 @@ def scan(path: Path) -> Timeline:
         ticks = increasing(stamps, 1 / (fps * base))
         announced = _announced(container, stream)
         pixel_aspect = stream.sample_aspect_ratio or Fraction(0)
+    require_unchanged(path, version)
 
     timestamps = ticks * base.numerator / base.denominator
     seconds = float(timestamps[-1]) + float(1 / fps)
@@ -109,6 +119,7 @@ def scan(path: Path) -> Timeline:
         rotation=rotation,
         mirrored=mirrored,
         damaged=damaged,
+        version=version,
     )
 
 
@@ -119,7 +130,7 @@ def iterate(timeline: Timeline) -> Iterator[Bytes]:
     declares none, as FFmpeg does. Transparency is composited over black, except for the alpha
     that VP8 and VP9 carry in a side channel, which FFmpeg's own decoder drops. A frame of another
     size than the first is resized to it.
-    Raises ClipError if the file has fewer frames than it had when it was scanned.
+    Raises ClipError if the file is not the one that was scanned, before or after the frames.
     """
     # A loop's variable would hold each frame until the next one is there.
     return map(_converter(timeline), _decoded(timeline, timeline.frames))
@@ -144,29 +155,23 @@ def read(timeline: Timeline, indices: Sequence[int], fit: Callable[[Bytes], Byte
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    require_clip(path)
     try:
-        size = path.stat().st_size
-        if path.is_dir():
-            raise ClipError(f"{path}: is a folder, not a clip", "name the files in it")
-        if not path.is_file():
-            raise ClipError(f"{path}: not a regular file", "save the clip to a file first")
-        if size == 0:
-            raise ClipError(f"{path}: the file is empty", "copy or download it again")
         # The prefix keeps FFmpeg from reading a protocol into a name such as "a:b.mp4".
         container = av.open(f"file:{path}", metadata_errors="ignore")
     except OSError as error:
-        hint = _HINTS.get(error.errno or 0, "check the file and the disk it is on")
-        raise ClipError(f"{path}: {error.strerror}", hint) from error
+        raise unreadable(path, error) from error
     except av.FFmpegError as error:
-        raise ClipError(f"{path}: not a video ({error.strerror})", _NOT_VIDEO) from error
+        raise ClipError(f"{readable(path)}: not a video ({error.strerror})", _NOT_VIDEO) from error
     with container:
         stream = _best(container)
         # FFmpeg plays any .txt, .nfo or .diz file as ANSI art.
         if stream is None or container.format.name == "tty":
-            raise ClipError(f"{path}: holds no video stream", _NOT_VIDEO)
+            raise ClipError(f"{readable(path)}: holds no video stream", _NOT_VIDEO)
         if stream.codec_context is None:
             raise ClipError(
-                f"{path}: its codec is unknown to FFmpeg", "convert it to H.264 in another program"
+                f"{readable(path)}: its codec is unknown to FFmpeg",
+                "convert it to H.264 in another program",
             )
         stream.thread_type = "AUTO"
         most = int(_PIXELS / max(stream.width * stream.height, 1))
@@ -239,6 +244,7 @@ def _orientation(frame: av.VideoFrame) -> tuple[int, bool]:
 
 def _decoded(timeline: Timeline, count: int) -> Iterator[av.VideoFrame]:
     """The first `count` frames as they are stored."""
+    require_unchanged(timeline.path, timeline.version)
     with _opened(timeline.path) as (container, stream):
         seen = 0
         try:
@@ -247,14 +253,14 @@ def _decoded(timeline: Timeline, count: int) -> Iterator[av.VideoFrame]:
                 seen += 1
         except av.FFmpegError as error:
             raise ClipError(
-                f"{timeline.path}: frame {seen} cannot be read any more ({error.strerror})",
-                "leave the file alone while it is being explained, and start again",
+                f"{readable(timeline.path)}: frame {seen} cannot be read any more ({error.strerror})",
+                ALONE,
             ) from error
-        if seen < count:
-            raise ClipError(
-                f"{timeline.path}: had {timeline.frames} frames, now has {seen}",
-                "leave the file alone while it is being explained, and start again",
-            )
+    require_unchanged(timeline.path, timeline.version)
+    if seen < count:
+        raise ClipError(
+            f"{readable(timeline.path)}: had {timeline.frames} frames, now has {seen}", ALONE
+        )
 
 
 def _converter(timeline: Timeline) -> Callable[[av.VideoFrame], Bytes]:
@@ -269,11 +275,13 @@ def _converter(timeline: Timeline) -> Callable[[av.VideoFrame], Bytes]:
         if frame.colorspace == _RESERVED:  # which swscale refuses, and some encoders write
             frame.colorspace = _UNSPECIFIED
         try:
-            colours = scaler.reformat(frame, width, height, "rgba" if alpha else "rgb24")
+            # One thread: more would be started and stopped for every clip, and win nothing below 8K.
+            colours = scaler.reformat(frame, width, height, "rgba" if alpha else "rgb24", threads=1)
         except av.FFmpegError as error:
+            full = error.errno == errno.ENOMEM
             raise ClipError(
-                f"{timeline.path}: its colours cannot be converted to RGB ({error.strerror})",
-                "convert it to H.264 in another program",
+                f"{readable(timeline.path)}: its colours cannot be converted to RGB ({error.strerror})",
+                "free memory" if full else "convert it to H.264 in another program",
             ) from error
         image: Bytes = colours.to_ndarray()  # type: ignore[assignment]
         if alpha:

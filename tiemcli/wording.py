@@ -1,6 +1,8 @@
 """How figures are put into words, the same wherever a person reads them."""
 
-from tiemcli.result import CostRecord
+from collections.abc import Sequence
+
+from tiemcli.result import AskedRecord, CostRecord
 
 # What the clip is where a mask hides it, by the kind of base.
 HIDDEN = {
@@ -29,6 +31,23 @@ def score_text(value: float) -> str:
 def count_text(count: int, things: str) -> str:
     """1 gradient, 2 gradients."""
     return f"{count:,} {things if count != 1 else things.removesuffix('s')}"
+
+
+def asked_text(asked: Sequence[AskedRecord]) -> str:
+    """What it took to ask a network that is elsewhere, and where the time went, if that is known."""
+    seconds = sum(record.seconds for record in asked)
+    clips = sum(record.clips for record in asked)
+    parts = [f"{seconds:.1f} s", f"{1000 * seconds / clips:.3g} ms a clip"]
+    inside = [record.inside for record in asked if record.inside is not None]
+    if len(inside) == len(asked):
+        parts.append(
+            f"{max(0, seconds - sum(inside)) / seconds:.0%} of it on the way to the server"
+        )
+    retries = sum(record.retries for record in asked)
+    if retries:
+        parts.append(f"{retries:,} asked again")
+    requests = count_text(sum(record.requests for record in asked), "requests")
+    return f"{requests} of {count_text(clips, 'clips')}: {', '.join(parts)}"
 
 
 def cost_text(cost: CostRecord) -> str:

@@ -48,9 +48,9 @@ def test_the_ceiling_is_reached_by_the_best_mask() -> None:
 
 @pytest.mark.slow
 def test_tiem_points_at_the_truth() -> None:
-    """The table has a row a variant. Over five clips, with gradients and exact areas, 99.9 of 100
+    """The table has a row a variant. Over three clips, with gradients and exact areas, 99.9 of 100
     that is kept is in A; with the penalty 99.5; by 2,000 queries 93."""
-    command = [sys.executable, "-m", "tiemcli", "bench", "whitebox", "--json"]
+    command = [sys.executable, "-m", "tiemcli", "bench", "whitebox", "--seeds", "3", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     rows = json.loads(done.stdout)["rows"]
     assert len(rows) == 12
@@ -75,10 +75,12 @@ def test_tiem_points_at_the_truth() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("regressor", ["gentle", "dynamic"])
 def test_more_queries_point_better(regressor: Regressor, tmp_path: Path) -> None:
-    """5,000 queries keep 96 of 100 in A."""
+    """On the same clip 5,000 queries keep 96 of 100 in A, and 2,000 fewer."""
     truth = region(regressor)
     network = regressor_network(truth, tmp_path)
-    games = [
-        play(network, truth, "exact", "finite-difference", 8, 5000, seed)[0] for seed in range(3)
-    ]
-    assert np.mean(games) >= 96
+    few, many = (
+        play(network, truth, "exact", "finite-difference", 8, queries, 0)[0]
+        for queries in (2000, 5000)
+    )
+    assert many >= 96
+    assert many > few

@@ -119,6 +119,7 @@ def source_of(network: Network) -> Source:
         rotation=0,
         mirrored=False,
         damaged="",
+        version=(0, 0),
     )
     return Source(timeline, tuple(range(8)), network.model.preprocessing.clip(frames), (), 0.0)
 

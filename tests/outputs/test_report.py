@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tiemcli import command as commands
+from tiemcli import command_explain
 from tiemcli.cli import app
-from tiemcli.errors import OutputError, UsageError
+from tiemcli.errors import ClipError, OutputError, UsageError
 from tiemcli.explain import Explanation, explain, read_clip
 from tiemcli.facts import Facts
 from tiemcli.model import load_model
@@ -28,6 +28,8 @@ from tiemcli.outputs import document, gallery, marks, report
 from tiemcli.outputs.embedded import outline, scaled
 from tiemcli.outputs.repeat import command
 from tiemcli.result import Result
+from tiemcli.runs.engine import Failure, Item
+from tiemcli.runs.summary import Summary
 from tiemcli.scorers.network import load_network
 from tiemcli.settings import Settings
 from tiemcli.video import iterate, scan
@@ -299,13 +301,13 @@ def test_the_command_asks_for_the_same(
     )
     words = shlex.split(command(told, tmp_path / "a folder"))
     asked = []
-    monkeypatch.setattr(commands, "explain", lambda request, *rest: asked.append(request) or 0)
+    monkeypatch.setattr(command_explain, "explain", lambda *given: asked.append(given) or 0)
     outcome = CliRunner().invoke(app, words[1:])
     assert outcome.exit_code == 0, outcome.output
-    (request,) = asked
+    ((request, run, *_),) = asked
     assert request.settings == settings
-    assert request.folder == tmp_path / "a folder"
-    assert load_model(request.model, request.facts).reading() == model.reading()
+    assert run.folder == tmp_path / "a folder"
+    assert load_model(Path(request.model), request.facts).reading() == model.reading()
 
 
 def test_a_gallery_needs_a_result(tmp_path: Path) -> None:
@@ -328,6 +330,23 @@ def test_a_gallery_shows_what_it_cannot_read(tmp_path: Path, explained: Explaine
     assert states[1:] == ["failed", "failed"]
     assert any("b.tiem.json cannot be read: Invalid JSON" in text for _, text in page.texts)
     assert any("c.tiem.json cannot be read: cost.computed: Field" in text for _, text in page.texts)
+
+
+def test_a_gallery_shows_a_tree_and_what_failed(tmp_path: Path, explained: Explained) -> None:
+    """Results below the folder are named and linked by their path in it; of a run's failures the
+    reason is shown."""
+    below = tmp_path / "a b" / "c.tiem.json"
+    below.parent.mkdir()
+    below.write_text(explained[1].to_json(), encoding="utf-8")
+    failure = Failure(Item(Path("in/d.mp4"), tmp_path / "d.tiem.json"), ClipError("no video", "-"))
+    Summary(tmp_path).tell(failure)
+    page = Page(gallery.write(tmp_path).read_text(encoding="utf-8"))
+    cards = [attrs for _, attrs in page.elements if "data-state" in attrs]
+    assert [card["data-name"] for card in cards] == ["a b/c", "in/d.mp4"]
+    assert cards[1]["data-state"] == "failed"
+    assert any("no video" in text for _, text in page.texts)
+    linked = [attrs["href"] for tag, attrs in page.elements if tag == "a" and "href" in attrs]
+    assert any(href.startswith("./a%20b/") for href in linked)
 
 
 def test_concentration_is_of_the_entropy() -> None:

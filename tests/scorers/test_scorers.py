@@ -17,7 +17,9 @@ from tiemcli.kernels.layout import to_layout
 from tiemcli.kernels.upsample import gaussian_upsampling
 from tiemcli.model import Model, load_model
 from tiemcli.scorers.batching import Batching
-from tiemcli.scorers.network import Network, load_network
+from tiemcli.scorers.endpoint import Endpoint
+from tiemcli.scorers.network import Network, OnnxNetwork, load_network
+from tiemcli.scorers.outside import load_outside
 
 FORMS = [
     pytest.param({}, Facts(), id="free batch"),
@@ -48,13 +50,15 @@ def frames_of(model: Model, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (t, h, w, 3)).astype(np.uint8)
 
 
-def reference(model: Model, kind: str, clip: np.ndarray, base: np.ndarray, keep: np.ndarray):
+def reference(
+    path: Path, model: Model, kind: str, clip: np.ndarray, base: np.ndarray, keep: np.ndarray
+):
     """All outputs under one mask (T, H, W): NumPy's blend into the untouched network."""
     mixed = blend(clip, base, keep[None]).repeat(model.batch or 1, axis=0)
     if model.element_type == onnx.TensorProto.UINT8:
         mixed = np.floor(mixed + 0.5)
     fed = to_layout(mixed.astype(np.float32), model.layout)
-    session = ort.InferenceSession(str(model.path))
+    session = ort.InferenceSession(str(path))
     dtype = {1: np.float32, 10: np.float16, 2: np.uint8}[model.element_type]
     answer = session.run(None, {"clip": fed.astype(dtype)})[0][0].astype(np.float64)
     if kind != "logits":
@@ -63,16 +67,25 @@ def reference(model: Model, kind: str, clip: np.ndarray, base: np.ndarray, keep:
     return exponential / exponential.sum()
 
 
-def load(path: Path, facts: Facts, batch_size: int | None = None) -> Network:
+def load(path: Path, facts: Facts, batch_size: int | None = None) -> OnnxNetwork:
     return load_network(load_model(path, facts), "cpu", batch_size)
 
 
+@pytest.mark.parametrize("where", ["fused", "outside"])
 @pytest.mark.parametrize(("form", "facts"), FORMS)
 def test_scores_are_those_of_the_blended_clip(
-    form: dict, facts: Facts, build_network: Callable[..., Path]
+    form: dict,
+    facts: Facts,
+    where: str,
+    build_network: Callable[..., Path],
+    endpoint_of: Callable[..., Endpoint],
 ) -> None:
-    """Windows, full masks and upsampled grids score as the untouched network does."""
-    network = load(build_network(**form), facts)
+    """Windows, full masks and upsampled grids score as the untouched network does, whether its graph
+    is known or only its answers."""
+    path = build_network(**form)
+    network: Network = load(path, facts)
+    if where == "outside":
+        network = load_outside(endpoint_of(path), facts, Facts())
     model, kind = network.model, network.port.output_kind
     clip, base = (model.preprocessing.clip(frames_of(model, seed)) for seed in (0, 1))
     target = network.port.classes - 1
@@ -88,7 +101,7 @@ def test_scores_are_those_of_the_blended_clip(
         (full, None, full),
         (cells, grid, grid(cells)),
     ):
-        expected = [reference(model, kind, clip, base, mask)[target] for mask in pixels]
+        expected = [reference(path, model, kind, clip, base, mask)[target] for mask in pixels]
         tolerance = 2e-2 if model.element_type == onnx.TensorProto.UINT8 else 2e-4
         np.testing.assert_allclose(
             scorer.score(keep, upsampling), expected, atol=tolerance * max(1, np.ptp(expected))
@@ -103,7 +116,10 @@ def test_scores_are_those_of_the_blended_clip(
         assert sum(told) == 7
     assert scorer.forwards == 3 * (5 + 7 + 7)
     np.testing.assert_allclose(
-        network.outputs(clip), reference(model, kind, clip, clip, full[0]), rtol=1e-3, atol=1e-5
+        network.outputs(clip),
+        reference(path, model, kind, clip, clip, full[0]),
+        rtol=1e-3,
+        atol=1e-5,
     )
 
 
@@ -138,7 +154,7 @@ def test_a_batch_that_cannot_be_freed_is_looped(
     clip, base = (model.preprocessing.clip(frames_of(model, seed)) for seed in (0, 1))
     keep = np.random.default_rng(2).random((5, 4, 12, 16), dtype=np.float32)
     scores = network.scorer(clip, base, 0).score(keep)
-    expected = [reference(model, "logits", clip, base, mask)[0] for mask in keep]
+    expected = [reference(path, model, "logits", clip, base, mask)[0] for mask in keep]
     np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 

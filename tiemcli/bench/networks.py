@@ -23,7 +23,7 @@ from tiemcli.extremal.backend import differentiate
 from tiemcli.extremal.objective import Objective
 from tiemcli.kernels.arrays import Bytes, Doubles, Floats
 from tiemcli.kernels.windows import enumerate_windows, window_membership, window_sizes
-from tiemcli.model import Model, load_model
+from tiemcli.model import Model, OnnxModel, load_model
 from tiemcli.scorers.network import Network, load_network
 from tiemcli.scorers.reuse.frame_wise import FrameWise
 from tiemcli.scorers.session import make_session
@@ -156,7 +156,7 @@ def _interpolation(size: int) -> Doubles:
     return weights
 
 
-def _difference(model: Model, original: Original, clip: Floats) -> float:
+def _difference(model: OnnxModel, original: Original, clip: Floats) -> float:
     """How far the file's answer is from the module's, in units of the range of the module's."""
     fed = model.tensor(np.repeat(clip[None], model.batch or 1, axis=0))
     session = make_session(model.proto, model.path.parent, "cpu")

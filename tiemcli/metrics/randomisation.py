@@ -14,7 +14,7 @@ from onnx import TensorProto, numpy_helper
 from tiemcli.errors import ModelError
 from tiemcli.kernels.arrays import Doubles, Floats
 from tiemcli.kernels.subgraph import every_node
-from tiemcli.model import Model
+from tiemcli.model import Model, OnnxModel
 
 # Of weights; those of eight bits are a quantised network's.
 _KINDS = (
@@ -27,12 +27,16 @@ _KINDS = (
 )
 
 
-def randomised(model: Model, random: np.random.Generator) -> Model:
+def randomised(model: Model, random: np.random.Generator) -> OnnxModel:
     """The network with the values of every weight tensor permuted, so that their ranges stay.
 
     Biases and norms, of one axis, stay too. path and sha256 remain those of the file. Raises
-    ModelError where the network has no weights.
+    ModelError where the network has no weights, or none that are known.
     """
+    if not isinstance(model, OnnxModel):
+        raise ModelError(
+            f"the weights of {model.name} are not known, to draw them anew", "leave this check out"
+        )
     whole = model.with_weights()
     proto = onnx.ModelProto()
     proto.CopyFrom(whole)

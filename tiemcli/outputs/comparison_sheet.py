@@ -1,6 +1,7 @@
 """Several methods on one clip, as a figure of a paper: frames across, methods down."""
 
 import math
+import os.path
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,7 +201,7 @@ def _heading(
             draw.rectangle(box, fill=colour)
         left -= 44
     text = (
-        f"{first.network.model.path.name}, {' to '.join(areas[:: max(len(areas) - 1, 1)])} of the "
+        f"{os.path.basename(first.network.model.name)}, {' to '.join(areas[:: max(len(areas) - 1, 1)])} of the "
         f"clip kept, {score_text(first.base_score)} with nothing kept"
     )
     text = shortened(text, TEXT_SIZE, left - MARGIN)

@@ -1,13 +1,16 @@
 """The JSON result of an explanation."""
 
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from tiemcli.explain import Explanation
 from tiemcli.extremal.mask import AreaMask
 from tiemcli.result import (
+    AskedRecord,
     BaseRecord,
     ClipRecord,
     CostRecord,
@@ -20,6 +23,7 @@ from tiemcli.result import (
     WindowRecord,
     readable,
 )
+from tiemcli.scorers.endpoint import Asked
 from tiemcli.temporal import WindowSize
 
 _PACKAGES = (
@@ -57,7 +61,7 @@ def describe(
             timestamps=timeline.timestamps[list(source.sampled)].tolist(),
         ),
         model=ModelRecord(
-            path=readable(model.path),
+            path=model.name,
             sha256=model.sha256,
             input=model.input,
             layout=model.layout,
@@ -94,10 +98,18 @@ def describe(
             forwards=explanation.forwards,
             computed=round(explanation.computed, 2),
             backwards=explanation.backwards,
+            asked=_asked(explanation.asked),
             seconds={stage: round(value, 3) for stage, value in explanation.seconds.items()},
         ),
         files=FilesRecord(**{kind: readable(Path(name)) for kind, name in files.items()}),
     )
+
+
+def _asked(asked: Asked | None) -> AskedRecord | None:
+    if asked is None:
+        return None
+    inside = None if asked.inside is None else round(asked.inside, 3)
+    return AskedRecord(**asdict(replace(asked, seconds=round(asked.seconds, 3), inside=inside)))
 
 
 def _window(size: WindowSize) -> WindowRecord:
@@ -122,6 +134,7 @@ def _mask(mask: AreaMask) -> MaskRecord:
     )
 
 
+@cache
 def _versions() -> dict[str, str]:
     found = {}
     for package in _PACKAGES:

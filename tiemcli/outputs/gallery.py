@@ -14,7 +14,8 @@ from tiemcli.outputs import marks
 from tiemcli.outputs.atomic import replacing
 from tiemcli.outputs.embedded import jpeg
 from tiemcli.outputs.page import render
-from tiemcli.result import MaskRecord, Result
+from tiemcli.result import MaskRecord, Result, readable
+from tiemcli.runs.summary import read as read_summaries
 
 _ENDING = ".tiem.json"
 _WIDTH = 320  # pixels, of a clip's picture
@@ -37,32 +38,37 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Unreadable:
-    """A result that is none, and why."""
+class Missing:
+    """A clip without a result that can be shown, and why."""
 
     name: str
     reason: str
 
 
 def write(folder: Path) -> Path:
-    """Write `folder`/index.html over the results CLIP.tiem.json in it; the page's path.
+    """Write `folder`/index.html over the results CLIP.tiem.json in it and below; the page's path.
 
-    A clip opens its report where there is one, else its masked video, else the result itself. A
-    result that cannot be read is shown as a failure.
+    A clip opens its report where there is one, else its masked video, else the result itself. What a
+    summary says has failed, and a result that cannot be read, is shown without a picture.
     Raises UsageError where the folder holds no result, OutputError if the page cannot be written.
     """
-    paths = sorted(path for path in folder.glob(f"*{_ENDING}") if not path.name.startswith("."))
-    if not paths:
+    paths = sorted(path for path in folder.rglob(f"*{_ENDING}") if not path.name.startswith("."))
+    failed = [
+        Missing(entry.clip, str(entry.error))
+        for entry in read_summaries(folder)
+        if entry.status == "failed"
+    ]
+    if not paths and not failed:
         raise UsageError(
             f"{folder}: holds no result (CLIP{_ENDING})", f"explain clips into it with -o {folder}"
         )
-    read = [_read(path) for path in paths]
+    read = [_read(path, folder) for path in paths]
     entries = [item for item in read if isinstance(item, Entry)]
     page = render(
         "gallery.html.j2",
         folder=folder.resolve().name,
         entries=entries,
-        unreadable=[item for item in read if isinstance(item, Unreadable)],
+        missing=[*(item for item in read if isinstance(item, Missing)), *failed],
         labels=sorted({entry.label for entry in entries}),
     )
     target = folder / "index.html"
@@ -79,16 +85,18 @@ def concentration(importance: list[float]) -> float:
     return float(1 + (shares * np.log(shares)).sum() / np.log(len(importance)))
 
 
-def _read(path: Path) -> Entry | Unreadable:
-    name = path.name.removesuffix(_ENDING)
+def _read(path: Path, folder: Path) -> Entry | Missing:
+    place = path.relative_to(folder)
+    name = readable(place).removesuffix(_ENDING)
     try:
         result = Result.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))  # one that another version wrote lacks some field
-        return Unreadable(name, ": ".join(filter(None, (place, first["msg"]))))
+        field = ".".join(map(str, first["loc"]))  # one that another version wrote lacks some
+        reason = ": ".join(filter(None, (field, first["msg"])))
+        return Missing(name, f"{path.name} cannot be read: {reason}")
     except OSError as error:
-        return Unreadable(name, first_line(error))
+        return Missing(name, f"{path.name} cannot be read: {first_line(error)}")
     importance, times = result.temporal.importance, result.clip.timestamps
     numerator, denominator = map(int, result.clip.fps.split("/"))
     seconds = max(result.clip.frames * denominator / numerator, times[-1])
@@ -96,7 +104,7 @@ def _read(path: Path) -> Entry | Unreadable:
     video = files.masked or files.overlay
     return Entry(
         name=name,
-        href="./" + quote(files.report or video or path.name),
+        href="./" + quote(place.with_name(files.report or video or path.name).as_posix()),
         label=result.target.label or f"output {result.target.index}",
         result=result,
         mask=next((mask for mask in result.masks if mask.smallest), result.masks[-1]),

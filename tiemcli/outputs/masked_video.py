@@ -145,7 +145,9 @@ class _Encoder:
         self._stamps = iter(np.rint(ticks).astype(np.int64).tolist())
         self._timeline = timeline
         self._scaler = VideoReformatter()
-        options = {"movflags": "+faststart"}
+        # Left to itself, the muxer divides ticks so finely that days between frames overflow.
+        scale = str(timeline.time_base.denominator)
+        options = {"movflags": "+faststart", "video_track_timescale": scale}
         self._container = av.open(f"file:{path}", "w", format="mp4", options=options)
         self._stream = self._container.add_stream(
             "libx264", rate=timeline.fps, options={"preset": "veryfast", "crf": "20"}
@@ -188,6 +190,7 @@ class _Encoder:
             format="yuv420p",
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,
+            threads=1,
         )
         frame.pts = next(self._stamps)
         frame.time_base = self._timeline.time_base

@@ -9,8 +9,8 @@ from typing import Any
 from onnx import TensorProto
 
 from tiemcli.explain import Explanation
-from tiemcli.facts import Facts, facts_beside, facts_in_metadata
-from tiemcli.model import Model
+from tiemcli.facts import Facts
+from tiemcli.model import Model, OnnxModel
 from tiemcli.result import readable
 from tiemcli.settings import Settings
 
@@ -21,11 +21,14 @@ _FLAGS = {"formats": "--format"}
 def command(explanation: Explanation, folder: Path) -> str:
     """The `tiem explain` that writes the same into `folder`, quoted for a POSIX shell.
 
-    What neither the network's file nor its net.toml says of the network is spelt out, except for
-    labels, which change no number.
+    What neither the network itself nor its net.toml says of it is spelt out, except for labels, which
+    change no number.
     """
     clip, model = explanation.source.timeline.path, explanation.network.model
-    words = ["tiem", "explain", readable(clip), "-m", readable(model.path)]
+    words = ["tiem", "explain", readable(clip), "-m", model.name]
+    libraries = model.custom_ops if isinstance(model, OnnxModel) else ()
+    for library in libraries:
+        words += ["--custom-ops", readable(library)]
     words += [*_facts(model), *_settings(explanation.settings), "-o", readable(folder)]
     return shlex.join(words)
 
@@ -39,9 +42,7 @@ def _settings(settings: Settings) -> Iterator[str]:
 
 
 def _facts(model: Model) -> Iterator[str]:
-    metadata = {entry.key: entry.value for entry in model.proto.metadata_props}
-    said = facts_beside(model.path).over(facts_in_metadata(metadata))
-    known = said.over(_unsaid(model))
+    known = model.own.over(_unsaid(model))
     pixels = model.preprocessing
     used: dict[str, Any] = {
         "layout": model.layout,
@@ -64,20 +65,19 @@ def _facts(model: Model) -> Iterator[str]:
             yield f"--{name.replace('_', '-')}"
             yield "x".join(map(str, value)) if name == "size" else _word(value)
     for name, text in model.fed.items():
-        if (said.input or {}).get(name) != text:
+        if (model.own.input or {}).get(name) != text:
             yield from ("--input", f"{name}={text}")
 
 
 def _unsaid(model: Model) -> Facts:
     """What a network is taken for where nothing is said."""
-    outputs = model.proto.graph.output
     return Facts(
         mean=(0.0,),
         std=(1.0,),
         scale=1.0 if model.element_type == TensorProto.UINT8 else 1 / 255,
         color="gray" if model.sizes["C"] == 1 else "rgb",
         resize="stretch",
-        output_name=outputs[0].name if len(outputs) == 1 else None,
+        output_name=model.only_output,
     )
 
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
 
 from tiemcli.errors import ModelError
 from tiemcli.kernels.arrays import Doubles
@@ -93,7 +92,7 @@ def understand(model: Model, reference: list[Rows]) -> tuple[Port, tuple[str, ..
         raise ModelError("the network's answer is no number", "check --mean, --std and --scale")
     rows, classes = reference[0].values.shape
     notes = list(model.assumed)
-    kind = model.output_kind or _infer_kind(model.proto, model.output, reference)
+    kind = model.output_kind or model.declared_kind or _infer_kind(reference)
     if model.output_kind is None:
         notes.append(f"output {kind}")
     if model.labels and len(model.labels) != classes:
@@ -123,20 +122,8 @@ def understand(model: Model, reference: list[Rows]) -> tuple[Port, tuple[str, ..
     return port, tuple(notes)
 
 
-def _infer_kind(proto: onnx.ModelProto, output: str, reference: list[Rows]) -> OutputKind:
-    """Probabilities if the graph ends in softmax or sigmoid, or if its rows are distributions."""
-    producers = {name: node for node in proto.graph.node for name in node.output}
-    node = producers.get(output)
-    while node is not None and node.op_type in (
-        "Identity",
-        "Reshape",
-        "Squeeze",
-        "Flatten",
-        "Cast",
-    ):
-        node = producers.get(node.input[0])
-    if node is not None and node.op_type in ("Softmax", "Sigmoid"):
-        return "probabilities"
+def _infer_kind(reference: list[Rows]) -> OutputKind:
+    """Probabilities if the rows are distributions."""
     rows = np.concatenate([answer.values for answer in reference])
     if rows.shape[1] == 1:
         return "value"
@@ -146,7 +133,20 @@ def _infer_kind(proto: onnx.ModelProto, output: str, reference: list[Rows]) -> O
 
 def expected_answers(reference: list[Rows], port: Port) -> Doubles:
     """What the fused graph should answer for the probes: (2, K) float64."""
-    answers = np.stack([rows.values for rows in reference])
+    return _joined(np.stack([rows.values for rows in reference]), port)
+
+
+def answers_in(output: np.ndarray, clips: int, port: Port) -> Doubles:
+    """The answers for so many clips in an output for all of them, as `fuse.read` has them: (N, K)
+    float64, softmaxed if they are logits. Raises ValueError where it is not of their size."""
+    values = output.astype(np.float64)
+    if port.classes_first:
+        return _joined(values.reshape(clips, port.classes, port.rows).swapaxes(1, 2), port)
+    return _joined(values.reshape(clips, port.rows, port.classes), port)
+
+
+def _joined(answers: Doubles, port: Port) -> Doubles:
+    """Rows (N, R, K) float64 as one a clip, (N, K)."""
     rows: Doubles
     match port.aggregate:
         case "mean":

@@ -20,11 +20,13 @@ RUNS_PER_SIZE = 2
 class Batching:
     """Cuts work into batches: 1, 2, 4 … clips while that pays, fewer when memory runs out.
 
-    size: clips in the next batch. Settled from the start where `fixed` says how many.
+    size: clips in the next batch. Settled from the start where `fixed` says how many. largest: how
+    many there may be.
     """
 
-    def __init__(self, fixed: int | None = None) -> None:
+    def __init__(self, fixed: int | None = None, largest: int = LARGEST_BATCH) -> None:
         self.size = fixed or 1
+        self._largest = largest
         self._settled = fixed is not None
         self._fastest: dict[int, float] = {}
         self._runs = 0
@@ -65,7 +67,7 @@ class Batching:
         before = self._fastest.get(self.size // 2, np.inf)
         if self._fastest[self.size] > before * (1 - WORTHWHILE):
             self.size, self._settled = max(1, self.size // 2), True
-        elif self.size >= LARGEST_BATCH or not self._room_to_double():
+        elif 2 * self.size > self._largest or not self._room_to_double():
             self._settled = True
         else:
             self.size *= 2

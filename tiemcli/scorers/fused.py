@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import onnxruntime as ort
 
-from tiemcli.errors import ClipError, DeviceError, first_line
+from tiemcli.errors import ClipError, DeviceError, TiemError, first_line
 from tiemcli.kernels import fuse
 from tiemcli.kernels.arrays import Doubles, Floats, Ints
 from tiemcli.kernels.upsample import Upsampling
@@ -133,7 +133,7 @@ def no_room_is_an_error() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not is_out_of_memory(error):
+        if isinstance(error, TiemError) or not is_out_of_memory(error):
             raise
         raise DeviceError("there is no memory for a single clip", _SMALLER) from error
 

@@ -7,6 +7,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
 from tiemcli.errors import ModelError, first_line
+from tiemcli.weights import with_weights
 
 
 def in_half_precision(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
@@ -16,8 +17,7 @@ def in_half_precision(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
     operator does not go into half precision.
     """
     whole = onnx.ModelProto()
-    whole.CopyFrom(model)
-    onnx.load_external_data_for_model(whole, str(folder))
+    whole.CopyFrom(with_weights(model, folder))
     try:
         half = OnnxModel(convert_float_to_float16(whole, keep_io_types=True))
         half.topological_sort()  # what the conversion puts in front lies at the end

@@ -5,6 +5,9 @@ import ctypes
 import io
 import os
 import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import onnx
@@ -13,23 +16,32 @@ from google.protobuf.message import EncodeError
 from onnx import TensorProto
 
 from tiemcli.errors import DeviceError, ModelError, UsageError, first_line
+from tiemcli.kernels.subgraph import every_node
+from tiemcli.weights import with_links_followed
 
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 _REPAIR = "install onnxruntime-gpu with the CUDA and cuDNN it needs, or use --device cpu"
+_OWN_DOMAINS = ("", "ai.onnx")
+# Seconds for a forward of a network with a loop, which may be endless.
+LONGEST_LOOP = 30
 # ONNX Runtime's errors are raised, and what it logs besides is meant for its own developers.
 ONLY_FATAL = 4
 
 
-def make_session(model: onnx.ModelProto, folder: Path, device: str) -> ort.InferenceSession:
+def make_session(
+    model: onnx.ModelProto, folder: Path, device: str, custom_ops: Sequence[Path] = ()
+) -> ort.InferenceSession:
     """A session for `model` on `device`: `auto`, `cpu`, `cuda` or `cuda:N`.
 
-    folder: where the model's external weights lie.
+    folder: where the model's external weights lie. custom_ops: libraries of operators, whose code
+    runs in this process: a user's word alone may name one.
     Raises DeviceError if CUDA was asked for by name and the session came up without it, ModelError
-    if the runtime refuses the network.
+    if the runtime refuses the network or a library.
     """
     ort.set_default_logger_severity(ONLY_FATAL)
-    options = _options(folder)
+    model, folder = with_links_followed(model, folder)
+    options = _options(folder, custom_ops)
     providers = providers_for(device)
     try:
         content = model.SerializeToString()
@@ -48,9 +60,10 @@ def make_session(model: onnx.ModelProto, folder: Path, device: str) -> ort.Infer
         )
     except Exception as error:
         if device == "auto" and len(providers) > 1:
-            return make_session(model, folder, "cpu")
+            return make_session(model, folder, "cpu", custom_ops)
         if device.startswith("cuda") and "CUDA" in str(error):
             raise DeviceError(f"--device {device}: {first_line(error)}", _REPAIR) from error
+        _name_a_foreign_operator(model, error)
         raise ModelError(
             f"ONNX Runtime refuses the network: {first_line(error)}",
             "check the file with: check-model FILE",
@@ -64,14 +77,44 @@ def make_session(model: onnx.ModelProto, folder: Path, device: str) -> ort.Infer
     return session
 
 
-def fold_constants(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto | None:
+def _name_a_foreign_operator(model: onnx.ModelProto, error: Exception) -> None:
+    """Raises ModelError where the runtime complains of an operator that a library may have."""
+    for node in _nodes(model):
+        if node.domain not in _OWN_DOMAINS and f"{node.domain}:{node.op_type}" in str(error):
+            raise ModelError(
+                f"ONNX Runtime has no operator {node.op_type} of the domain {node.domain}",
+                "if you trust a library that has it, give --custom-ops LIBRARY",
+            ) from error
+
+
+def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    return chain.from_iterable(map(every_node, (model.graph, *model.functions)))
+
+
+@contextlib.contextmanager
+def ended_late(options: ort.RunOptions, model: onnx.ModelProto) -> Iterator[None]:
+    """End the run with these options, with an error, if it takes so long that its loop is endless."""
+    if all(node.op_type != "Loop" for node in _nodes(model)):
+        yield
+        return
+    timer = threading.Timer(LONGEST_LOOP, setattr, (options, "terminate", True))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def fold_constants(
+    model: onnx.ModelProto, folder: Path, custom_ops: Sequence[Path] = ()
+) -> onnx.ModelProto | None:
     """The network with all that does not depend on its input computed once, by the runtime.
 
     None where the runtime refuses, as it does for weights that it cannot put into one file.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folded = Path(scratch) / "folded.onnx"
-        options = _options(folder)
+        options = _options(folder, custom_ops)
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(folded)
         try:
@@ -88,14 +131,26 @@ def _harmful_optimizers(model: onnx.ModelProto) -> list[str]:
     return ["NchwcTransformer"] if half else []
 
 
-def _options(folder: Path) -> ort.SessionOptions:
+def _options(folder: Path, custom_ops: Sequence[Path]) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.log_severity_level = ONLY_FATAL
     # Idle threads that spin would starve the decoder and the other backend's threads.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # What torch and the schedulers of clusters go by, and ONNX Runtime by itself does not.
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if threads.isdecimal():
+        options.intra_op_num_threads = int(threads)
     options.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", str(folder)
     )
+    for library in custom_ops:
+        try:
+            options.register_custom_ops_library(str(library.resolve()))
+        except Exception as error:
+            raise ModelError(
+                f"--custom-ops {library}: {first_line(error)}",
+                "give a library of custom operators for this ONNX Runtime",
+            ) from error
     return options
 
 

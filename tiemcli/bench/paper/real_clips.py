@@ -13,7 +13,7 @@ import onnx
 from tiemcli.bench.paper.case import Case
 from tiemcli.facts import Facts
 from tiemcli.kernels.arrays import Doubles, Floats
-from tiemcli.model import Model, load_model
+from tiemcli.model import Model, OnnxModel, load_model
 from tiemcli.sampling import choose
 from tiemcli.scorers.network import load_network
 from tiemcli.scorers.session import make_session
@@ -92,7 +92,7 @@ def _clip(path: Path, model: Model) -> Floats:
     return model.preprocessing.clip(np.stack(read(timeline, chosen, model.preprocessing.fit)))
 
 
-def _frame_logits(model: Model, clip: Floats) -> Doubles:
+def _frame_logits(model: OnnxModel, clip: Floats) -> Doubles:
     """(T, K): what the network's last node takes the mean of."""
     last = next(node for node in model.proto.graph.node if model.output in node.output)
     opened = onnx.ModelProto()

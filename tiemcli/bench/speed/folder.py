@@ -12,12 +12,14 @@ from unittest.mock import patch
 
 import onnxruntime as ort
 
-from tiemcli.batch import Failure, Request, prepare, run
+from tiemcli.batch import prepare, run
 from tiemcli.bench.speed.clock import cpu_seconds
 from tiemcli.bench.speed.networks import Subject
 from tiemcli.bench.speed.row import Row
 from tiemcli.facts import Facts
 from tiemcli.progress import Silent
+from tiemcli.request import Request
+from tiemcli.runs.engine import Failure, Item, Outcome
 from tiemcli.settings import Settings
 
 CLIPS = (1, 4, 16)
@@ -56,23 +58,27 @@ def rows(subject: Subject) -> Iterator[Row]:
 def _explaining(clips: tuple[Path, ...], model: Path, folder: Path) -> Callable[[], None]:
     """What explains the clips, once the network is loaded."""
     request = Request(
-        clips=clips,
-        model=model,
+        model=str(model),
         facts=Facts(),
         settings=Settings(backend="autograd"),
-        folder=folder,
         device="cpu",
         batch_size=None,
         force=False,
     )
     network = prepare(request)
+    items = iter([Item(clip, folder / f"{clip.stem}.tiem.json") for clip in clips])
+    return lambda: run(request, network, lambda: next(items, None), _Raising())
 
-    def explain_all() -> None:
-        for outcome in run(request, network, Silent()):
-            if isinstance(outcome, Failure):
-                raise outcome.error
 
-    return explain_all
+class _Raising(Silent):
+    """A listener for whom every clip must have a result."""
+
+    def scored(self) -> None:
+        pass
+
+    def outcome(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Failure):
+            raise outcome.error
 
 
 def watched(

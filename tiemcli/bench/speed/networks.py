@@ -12,7 +12,7 @@ from tiemcli.exporters import metadata, registry
 from tiemcli.exporters.original import Form, Wanted
 from tiemcli.facts import Facts
 from tiemcli.kernels.arrays import Floats
-from tiemcli.model import Model, load_model
+from tiemcli.model import Model, OnnxModel, load_model
 from tiemcli.settings import Settings
 
 CLASSES = 7
@@ -64,7 +64,7 @@ class Subject:
     case: Case
     module: Any
     path: Path
-    model: Model
+    model: OnnxModel
     video: Path
     clip: Floats
 

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import onnx
 import onnx.inliner
+import onnxruntime as ort
 from onnx import helper
 
 from tiemcli.errors import ModelError, first_line
@@ -16,7 +17,7 @@ from tiemcli.kernels.arrays import Bytes, Doubles, Floats
 from tiemcli.kernels.fuse import OutputKind, Port
 from tiemcli.kernels.subgraph import subnetwork
 from tiemcli.kernels.work import Run
-from tiemcli.model import Model
+from tiemcli.model import OnnxModel
 from tiemcli.scorers import Scorer
 from tiemcli.scorers.fused import FusedScorer
 from tiemcli.scorers.session import make_session
@@ -69,7 +70,7 @@ class Whole:
     free. batch_size: clips a run, None to find the best. memory: bytes that tables may take.
     """
 
-    model: Model
+    model: OnnxModel
     graph: onnx.ModelProto
     port: Port
     device: str
@@ -102,12 +103,16 @@ class Whole:
         value.CopyFrom(helper.make_tensor_value_info(name, kind, clips.shape))
         return sized
 
+    def session(self, proto: onnx.ModelProto, device: str) -> ort.InferenceSession:
+        """Of a part of the network. Raises ModelError, DeviceError."""
+        return make_session(proto, self.folder, device, self.model.custom_ops)
+
     @property
     def run(self) -> Run:
         """Runs parts of the network on the CPU, where the same numbers give the same numbers."""
 
         def run(proto: onnx.ModelProto, inputs: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
-            session = make_session(proto, self.folder, "cpu")
+            session = self.session(proto, "cpu")
             try:
                 return [session.run(None, {self.port.input: value}) for value in inputs]
             except Exception as error:

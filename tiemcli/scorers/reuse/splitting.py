@@ -19,7 +19,6 @@ from tiemcli.scorers.reuse.encoder import Encoder
 from tiemcli.scorers.reuse.frame_wise import FrameWise
 from tiemcli.scorers.reuse.shared import Whole
 from tiemcli.scorers.reuse.suffix import Size, Suffix
-from tiemcli.scorers.session import make_session
 
 # The share of the work that a prefix must save.
 WORTHWHILE = 0.3
@@ -43,10 +42,10 @@ def split_frame_wise(whole: Whole) -> FrameWise | None:
     frames, looped = whole.port.sizes["T"], whole.looped
     if 3 * frames * sum(cut.frame_bytes for cut in prefix.cuts) > whole.memory:
         return None
-    part, port, folder = whole.proto, whole.port, whole.folder
-    front = make_session(encoder(part, port, prefix.cuts), folder, whole.device)
+    part, port = whole.proto, whole.port
+    front = whole.session(encoder(part, port, prefix.cuts), whole.device)
     rest = suffix(part, port, prefix.cuts, prefix.shapes)
-    behind = make_session(rest, folder, whole.device)
+    behind = whole.session(rest, whole.device)
     slices = tuple(
         (slice_shape(cut), helper.tensor_dtype_to_np_dtype(cut.element_type)) for cut in prefix.cuts
     )

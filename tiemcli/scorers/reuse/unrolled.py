@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx.external_data_helper import uses_external_data
 
 from tiemcli.kernels import fuse
 from tiemcli.kernels.arrays import Bools, Doubles, Floats, Ints
@@ -25,7 +24,8 @@ from tiemcli.scorers.reuse.distinct import distinct_frames
 from tiemcli.scorers.reuse.shared import Whole
 from tiemcli.scorers.reuse.suffix import Suffix
 from tiemcli.scorers.reuse.tables import Tables, make_tables
-from tiemcli.scorers.session import make_session, providers_for
+from tiemcli.scorers.session import providers_for
+from tiemcli.weights import with_weights
 
 # Tables are used where they are predicted to take at most this share of the time without them.
 PAYS = 0.85
@@ -76,7 +76,7 @@ def unroll(whole: Whole) -> Unrolled | None:
         return None
     still = whole.clips(np.zeros((1, *whole.model.shape[1:], 3), np.uint8))
     shapes = value_shapes(whole.proto, still, whole.run)
-    unrolling = find_unrolling(_with_weights(whole), whole.port, shapes)
+    unrolling = find_unrolling(with_weights(whole.proto, whole.folder), whole.port, shapes)
     if unrolling is None:
         return None
     ids = _window_ids(whole.port.sizes["T"])
@@ -106,23 +106,13 @@ def unrolled_at(whole: Whole, front: Front, saved: float) -> Unrolled:
         axes = Axes(slices.axes.index("T"), slices.axes.index("N"))
         shape = tuple(sizes[axis] for axis in slices.axes)
         cuts.append(Cut(name, axes, shape, front.row_bytes(name), onnx.TensorProto.FLOAT))
-    rest = make_session(suffix(whole.proto, whole.port, cuts, ()), whole.folder, "cpu")
+    rest = whole.session(suffix(whole.proto, whole.port, cuts, ()), "cpu")
     return Unrolled(
         make_tables(whole.proto, front),
         Suffix(rest, Batching(whole.batch_size), {}),
         int(SHARE * whole.memory),
         saved,
     )
-
-
-def _with_weights(whole: Whole) -> onnx.ModelProto:
-    """The graph, and what lies in files beside it."""
-    if not any(map(uses_external_data, whole.proto.graph.initializer)):
-        return whole.proto
-    proto = onnx.ModelProto()
-    proto.CopyFrom(whole.proto)
-    onnx.load_external_data_for_model(proto, str(whole.folder))
-    return proto
 
 
 def _window_ids(frames: int) -> Ints:
