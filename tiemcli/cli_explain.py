@@ -145,7 +145,12 @@ def explain(
     input: options.Input = None,
     labels: options.Labels = None,
     force: Annotated[
-        bool, typer.Option("--force", "-f", help="Explain again what is explained already.")
+        bool,
+        typer.Option(
+            "--force/--resume",
+            "-f",
+            help="Explain again what is explained already, or keep it, which is the default.",
+        ),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Say what would be explained, and stop.")

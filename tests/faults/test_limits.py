@@ -1,7 +1,6 @@
 """Clips of extreme size, rate and length, and machines with little memory."""
 
 import json
-import resource
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -41,22 +40,6 @@ def test_extreme_clips_are_explained_in_full(
     assert shown[0].height == original[0].height + original[0].height % 2
     lengths = [(clip[-1].pts - clip[0].pts) * clip[0].time_base for clip in (shown, original)]
     assert float(lengths[0]) == pytest.approx(float(lengths[1]), abs=2e-3)
-
-
-@pytest.mark.slow
-def test_8k_takes_memory_for_a_few_frames_alone(
-    record: Record, explain: Explain, tmp_path: Path
-) -> None:
-    """12 frames of 7680 x 4320 would be 1.2 GB in RGB; 1.5 GiB is what the decoder, the encoder and
-    the frame that is drawn take."""
-    clip = record(frames=12, height=4320, width=7680)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    done = explain(clip)
-    assert done.returncode == 0, done.stderr
-    after = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    assert before < after < 1.5 * 2**20
-    with av.open(tmp_path / "out/clip.masked.mp4") as masked:
-        assert sum(1 for _ in masked.decode(video=0)) == 12
 
 
 def test_two_gigabytes_of_addresses_suffice(record: Record, explain: Explain) -> None:

@@ -13,7 +13,7 @@ Record = Callable[..., Path]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process holds")
-@pytest.mark.parametrize("count", [300, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [300, pytest.param(1000, marks=pytest.mark.long)])
 def test_memory_is_flat_over_many_clips(
     count: int, record: Record, network: Path, tmp_path: Path
 ) -> None:

@@ -36,7 +36,7 @@ def explained(first: int, stop: int, folder: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(
     ("first", "stop"),
-    [(0, SLICE), pytest.param(SLICE, WHOLE, marks=pytest.mark.slow)],
+    [(0, SLICE), pytest.param(SLICE, WHOLE, marks=pytest.mark.long)],
     ids=["some", "all the others"],
 )
 def test_no_damaged_clip_ends_in_a_traceback_a_hang_or_half_a_file(

@@ -29,7 +29,7 @@ ODD = st.one_of(
 
 @pytest.mark.parametrize(
     ("first", "stop"),
-    [(0, SLICE), pytest.param(SLICE, WHOLE, marks=pytest.mark.slow)],
+    [(0, SLICE), pytest.param(SLICE, WHOLE, marks=pytest.mark.long)],
     ids=["some", "all the others"],
 )
 def test_no_damaged_network_ends_in_a_traceback_a_hang_or_half_a_file(

@@ -61,6 +61,13 @@ def is_alive(process: psutil.Process) -> bool:
     return False
 
 
+def wait_for_end(processes: list[psutil.Process]) -> None:
+    deadline = time.monotonic() + 30
+    while any(map(is_alive, processes)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def outcomes(stdout: str) -> dict[str, str]:
     """Each clip's reason, empty for a result."""
     document = json.loads(stdout)
@@ -167,7 +174,7 @@ def test_an_interrupt_ends_the_workers_and_says_how_to_go_on(
     assert sleeping.returncode == 130
     assert "the same command goes on" in stderr
     assert "Traceback" not in stderr
-    assert not any(map(is_alive, workers))
+    wait_for_end(workers)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["stopped"] == "interrupted"
     assert [entry["clip"] for entry in summary["results"]] == ["in/a.mkv"]
@@ -189,9 +196,6 @@ def test_workers_do_not_outlive_a_run_that_is_killed(
     workers = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.wait()
-    deadline = time.monotonic() + 30
-    while any(map(is_alive, workers)):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for_end(workers)
     for path in (tmp_path / "out").glob("*.tiem.json"):
         json.loads(path.read_text())

@@ -322,7 +322,7 @@ def test_odd_names_and_numbers_are_told_as_json(tmp_path: Path) -> None:
     assert first["clip"] == "clips/a\n\ufffd.mp4"
     assert first["result"] == "a\n\ufffd.tiem.json"
     assert first["target"] == {"index": 3, "label": "?", "score": None}
-    assert second["error"] == "clips/a\n?: broken"
+    assert second["error"] == "clips/a\\n?: broken"
     assert len(read(tmp_path)) == 2
     assert json.loads((tmp_path / "summary.json").read_text())["results"] == [first]
 

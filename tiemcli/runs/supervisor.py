@@ -183,13 +183,13 @@ class _Shift:
                 yield from self._lost(crew, reason)
             case outcome:
                 crew.scored -= 1
-                yield self._done(crew, outcome)
+                yield from self._done(crew, outcome)
 
-    def _done(self, crew: _Crew, outcome: Outcome) -> Outcome:
+    def _done(self, crew: _Crew, outcome: Outcome) -> Iterator[Outcome]:
         self._in_vain = 0
         crew.held.remove(outcome.item)
-        self._claims.release(outcome.item)
-        return outcome
+        yield outcome
+        self._claims.release(outcome.item)  # once it has been told of
 
     def _lost(self, crew: _Crew, reason: str) -> Iterator[Outcome]:
         self._crews.remove(crew)
@@ -204,7 +204,7 @@ class _Shift:
             self._losses[item] += 1
             if alone and self._losses[item] >= TRIES:
                 blame = f"{readable(item.clip)}: the process that explains it {reason}"
-                yield self._done(
+                yield from self._done(
                     crew, Failure(item, ClipError(blame, "see whether the clip plays"))
                 )
         if crew.held:
@@ -223,5 +223,5 @@ class _Shift:
                 f"the network is not loaded after {self._timeout:g} s", "give a longer --timeout"
             )
         late = f"{readable(item.clip)}: not explained after {self._timeout:g} s"
-        yield self._done(crew, Failure(item, ClipError(late, "give a longer --timeout")))
+        yield from self._done(crew, Failure(item, ClipError(late, "give a longer --timeout")))
         self._again.extend(crew.held)

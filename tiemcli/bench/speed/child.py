@@ -1,8 +1,8 @@
-"""`tiem` in a process of its own, which tells at its end on stderr how many bytes it held at most."""
+"""`tiem` in a process of its own, which tells at its end on stderr how many bytes it, or its worker, held at most."""
 
 import sys
 
-from tiemcli.bench.speed.clock import peak_memory
+from tiemcli.bench.speed.clock import peak_memory, peak_memory_of_children
 from tiemcli.cli import main
 
 
@@ -11,7 +11,7 @@ def run() -> None:
     try:
         main()
     finally:
-        print(f"\n{peak_memory()}", file=sys.stderr)
+        print(f"\n{max(peak_memory(), peak_memory_of_children())}", file=sys.stderr)
 
 
 if __name__ == "__main__":

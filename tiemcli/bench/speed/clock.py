@@ -64,3 +64,10 @@ def peak_memory() -> int:
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return 1024 * int(re.findall(r"VmHWM:\s*(\d+)", status)[0])
+
+
+def peak_memory_of_children() -> int:
+    """The most bytes that one process has held which this one has started and seen end."""
+    import resource  # which Windows has not
+
+    return 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
