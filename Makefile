@@ -3,7 +3,7 @@
 check: lint types test
 
 test:
-	pytest
+	pytest -n auto
 
 coverage:
 	pytest --cov --cov-report=term-missing

@@ -14,6 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 ROOT = Path(__file__).parent.parent
 
+# Tests run side by side, one to a processor.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # `python -m pytest` puts the repository first on the path, where our folder kernels/ would shadow
 # Hugging Face's package of that name inside transformers.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
