@@ -328,3 +328,24 @@ def test_each_clip_is_hashed_and_the_network_loaded_once(
     monkeypatch.setattr("onnxruntime.InferenceSession", refuse)
     assert stems(run(request, network, items_of(*NAMES))) == list(NAMES)
     assert hashed == list(NAMES)
+
+
+def test_a_clip_that_is_written_to_between_hash_and_frames_has_no_result(
+    request_of: Callable[..., Request],
+    items_of: Callable[..., list[Item]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its result would bear the hash of another clip."""
+    (item,) = items_of("first")
+
+    def read_after_a_write(path: Path, *rest: Any) -> Any:
+        path.write_bytes(path.read_bytes() + b" ")
+        return read_clip(path, *rest)
+
+    read_clip = batch.read_clip
+    monkeypatch.setattr(batch, "read_clip", read_after_a_write)
+    request = request_of()
+    (outcome,) = run(request, prepare(request), [item])
+    assert isinstance(outcome, Failure)
+    assert "was written to while it was read" in outcome.error.message
+    assert not item.result.exists()

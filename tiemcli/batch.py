@@ -11,6 +11,7 @@ from typing import Protocol
 
 from tiemcli import __version__
 from tiemcli.beside import Task, stop
+from tiemcli.clip_file import require_clip, require_unchanged, unreadable, version_of
 from tiemcli.errors import ClipError, DeviceError, ModelError, TiemError, UsageError, bug
 from tiemcli.explain import Explanation, Source, explain, read_clip
 from tiemcli.kernels.windows import window_sizes
@@ -19,7 +20,7 @@ from tiemcli.outputs import arrays, document, masked_video
 from tiemcli.outputs.atomic import replacing
 from tiemcli.progress import Progress
 from tiemcli.request import Request
-from tiemcli.result import Result, readable
+from tiemcli.result import Result
 from tiemcli.runs.engine import Failure, Finished, Item, Outcome
 from tiemcli.scorers.loading import load
 from tiemcli.scorers.network import Network
@@ -125,12 +126,14 @@ def _read_next(
     if item is None:
         return None
     try:
+        version = version_of(item.clip)
         sha256 = _sha256(item.clip)
         fingerprint = _fingerprint(sha256, network.model, request)
         earlier = _standing(item, request, fingerprint)
         if earlier is not None:
             return Finished(item, earlier, kept=True)
         source = read_clip(item.clip, network.model, request.settings)
+        require_unchanged(item.clip, version)
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001  whatever it is, it does not end the other clips
@@ -246,12 +249,9 @@ def _fingerprint(clip_sha256: str, model: Model, request: Request) -> str:
 
 
 def _sha256(path: Path) -> str:
-    if path.exists() and not path.is_file():
-        raise ClipError(f"{readable(path)}: not a file", "give a video file")
+    require_clip(path)
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        raise ClipError(f"{readable(path)}: no such file", "check the clip's path") from None
     except OSError as error:
-        raise ClipError(f"{readable(path)}: {error.strerror}", "give a video file") from error
+        raise unreadable(path, error) from error

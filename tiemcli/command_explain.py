@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tiemcli.errors import Bug, ClipError, UsageError
+from tiemcli.errors import Bug, ClipError, UsageError, shown
 from tiemcli.outputs.folder import check_folder
 from tiemcli.result import AskedRecord, Result, readable
 from tiemcli.runs.claims import Claims, sweep
@@ -185,7 +185,7 @@ class Told:
         if isinstance(outcome, Failure):
             self.failures.append(outcome)
             if isinstance(outcome.error, Bug):
-                self._terminal.note(outcome.error.trace, "red")
+                self._terminal.trace(outcome.error.trace)
             if not self._many:
                 print_error(outcome.error)
         else:
@@ -257,7 +257,7 @@ def _say_what_would_be_done(request: "Request", found: Found, run: Run) -> int:
             failed = True
             continue
         before = " (explained before)" if done else ""
-        print(f"{readable(item.clip)} -> {readable(item.result)}{before}")
+        print(shown(f"{readable(item.clip)} -> {readable(item.result)}{before}"))
     return 1 if failed else 0
 
 

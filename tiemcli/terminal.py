@@ -22,7 +22,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from tiemcli.errors import TiemError
+from tiemcli.errors import TiemError, shown
 from tiemcli.result import Result, readable
 from tiemcli.wording import FITTED_BY, HIDDEN, cost_text, count_text, score_text
 
@@ -84,13 +84,17 @@ class Terminal:
     def line(self, text: str) -> None:
         """One line of results, on stdout, above the bar if there is one."""
         if self._bars is not None and sys.stdout.isatty():
-            self._bars.console.print(text, soft_wrap=True, markup=False)
+            self._bars.console.print(shown(text), soft_wrap=True, markup=False)
         else:
-            print(text)
+            print(shown(text))
 
     def note(self, text: str, style: str = "dim") -> None:
         """One line of talk."""
-        self.console.print(Text(text, style=style), soft_wrap=True)
+        self.console.print(Text(shown(text), style=style), soft_wrap=True)
+
+    def trace(self, text: str) -> None:
+        """Where a bug is, in many lines."""
+        self.console.print(Text(text, style="red"), soft_wrap=True)
 
 
 def error_line(error: TiemError) -> Text:
@@ -110,7 +114,7 @@ def row_printer(console: Console) -> Callable[..., None]:
     """What prints a name and what there is to say of it, on one line."""
 
     def row(name: str, text: str, style: str = "") -> None:
-        console.print(Text.assemble((f"{name:<8}", "dim"), (text, style)), soft_wrap=True)
+        console.print(Text.assemble((f"{name:<8}", "dim"), (shown(text), style)), soft_wrap=True)
 
     return row
 
@@ -118,12 +122,12 @@ def row_printer(console: Console) -> Callable[..., None]:
 def result_line(result: Result, name: Path) -> str:
     """One clip among many, in a line. name: of its result."""
     target = result.target
-    shown = next((mask for mask in result.masks if mask.smallest), result.masks[-1])
+    mask = next((mask for mask in result.masks if mask.smallest), result.masks[-1])
     return (
         f"{readable(name).removesuffix('.tiem.json')}  "
         f"{target.label or f'output {target.index}'} {score_text(target.score)}  "
         f"peak at {peak(result):.2f} s  "
-        f"{score_text(shown.score)} with {shown.effective_area:.1%} kept"
+        f"{score_text(mask.score)} with {mask.effective_area:.1%} kept"
     )
 
 

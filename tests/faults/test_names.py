@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -78,3 +79,26 @@ def test_a_bad_clip_of_an_odd_name_is_one_printable_line(
     assert done.stderr.rstrip("\n").isprintable()
     (failure,) = json.loads(done.stdout)["failures"]
     assert failure["error"].encode()
+
+
+def test_a_name_cannot_command_the_terminal(record: Record, tmp_path: Path) -> None:
+    """A line break or an escape code in it is told as text, in the table, in a folder's lines, in
+    warnings and in what would be done."""
+    clip = record("good.mp4", frames=3)
+    (tmp_path / "in").mkdir()
+    shutil.copy(clip, tmp_path / "in" / "new\nline\x1b[31m.mp4")
+    (tmp_path / "network.py").write_text(
+        "def predict(clips):\n    return clips.reshape(len(clips), -1)[:, :2] + 1.0\n\n"
+        'predict.tiem = {"frames": 4, "size": 8}\n'
+    )
+    command = [sys.executable, "-m", "tiemcli", "explain", "-m", "python:network.py:predict"]
+    for given in (["in"], [os.path.join("in", os.listdir(tmp_path / "in")[0])], ["in", "-n"]):
+        done = subprocess.run(
+            [*command, "--queries", "5", "--format", "json", *given, "-o", "out", "-f"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "\x1b" not in done.stdout + done.stderr
+        assert "new\\nline" in done.stdout
