@@ -1,7 +1,9 @@
 """Libraries of operators are code: they run only by a user's word."""
 
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,6 +66,34 @@ def test_a_library_of_operators_runs_only_by_the_users_word(
     assert load_network(trusting, "cpu").outputs(CLIP).shape == (5,)
     assert (tmp_path / "ran").exists()
     assert trusting.reading() != load_model(path, Facts()).reading()
+
+
+def test_the_command_line_alone_names_a_library(
+    build_network: Build, bikes: Path, library: Path, tmp_path: Path
+) -> None:
+    """Neither tiem.toml nor a variable may; the flag, by which a worker loads it, may."""
+    network, ran = build_network(), tmp_path / "ran"
+    quick = ("--queries", "4", "--format", "json", "-f")
+
+    def explain(*more: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "tiemcli", "explain", bikes, "-m", network, *quick, *more]
+        return subprocess.run(
+            [str(word) for word in command],
+            cwd=tmp_path,
+            env=os.environ | variables,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert explain(TIEM_CUSTOM_OPS=str(library)).returncode == 0
+    (tmp_path / "tiem.toml").write_text(f'custom-ops = ["{library}"]\n')
+    done = explain()
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    (tmp_path / "tiem.toml").unlink()
+    assert not ran.exists()
+    assert explain("--custom-ops", str(library)).returncode == 0
+    assert ran.exists()
 
 
 @pytest.mark.parametrize("name", ["missing.so", "broken.so", "empty.so"])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -11,7 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from tiemcli.scorers.session import is_out_of_memory
 
 SIZES = [3, 4, 12, 16]
 SCHEMES = ["http", "grpc"]
+TOKEN = "nobody-may-see-this"
 QUICK = Connection(timeout=10, retries=0)
 # What the server takes of a message over gRPC: ten clips of 9 kB.
 LARGEST_MESSAGE = 100_000
@@ -421,3 +423,165 @@ def test_an_interrupt_ends_the_waiting(server: Server, scheme: str) -> None:
     assert time.perf_counter() - began < 5
     assert process.returncode == -signal.SIGINT
     assert talk.count("KeyboardInterrupt\n") == 1
+
+
+@pytest.fixture
+def tiem(tmp_path: Path, bikes: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """A function that runs `tiem explain` on a clip, with a token that nobody may see."""
+
+    def run(*words: object, command: str = "explain") -> subprocess.CompletedProcess[str]:
+        given = [sys.executable, "-m", "tiemcli", command, *words]
+        done = subprocess.run(
+            [str(word) for word in given],
+            cwd=tmp_path,
+            env=os.environ | {"TIEM_TOKEN": TOKEN},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        for path in [p for p in tmp_path.rglob("*") if p.is_file()]:
+            assert TOKEN.encode() not in path.read_bytes()
+        assert TOKEN not in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+    return run
+
+
+def test_a_clip_is_explained_alike_here_and_by_a_server(
+    server: Server, tiem: Callable[..., subprocess.CompletedProcess[str]], bikes: Path
+) -> None:
+    """The same masks, scores to 1e-5, and at the end what asking took, which the result has too."""
+    quick = ("--backend", "finite-difference", "--queries", 60, "--json", "--output", "logits")
+    places = [server.folder.parent / "small.onnx", *map(server.url, SCHEMES)]
+    results = []
+    for place in places:
+        out = ("--output-name", "logits", "-o", f"out-{len(results)}", "--format", "json,npz")
+        done = tiem(bikes, "-m", place, *quick, *out)
+        assert done.returncode == 0, done.stderr
+        results.append(json.loads(done.stdout)["results"][0])
+        told = re.search(r"(\d+) requests of (\d+) clips: .* ms a clip", done.stderr)
+        asked = results[-1]["cost"]["asked"]
+        if "//" not in str(place):
+            assert (told, asked) == (None, None)
+        else:
+            assert told is not None, done.stderr
+            assert [int(told[1]), int(told[2])] == [asked["requests"], asked["clips"]]
+            assert asked["clips"] > 60
+    here, *there = results
+    for result in there:
+        for part, name in (("target", "score"), ("base", "score"), ("temporal", "importance")):
+            assert result[part][name] == pytest.approx(here[part][name], abs=1e-5)
+        for ours, theirs in zip(here["masks"], result["masks"], strict=True):
+            assert theirs["score"] == pytest.approx(ours["score"], abs=1e-5)
+            assert theirs["frame_areas"] == pytest.approx(ours["frame_areas"], abs=1e-5)
+
+
+def test_a_folder_is_explained_by_a_server_at_the_rate_that_is_allowed(
+    server: Server,
+    tiem: Callable[..., subprocess.CompletedProcess[str]],
+    bikes: Path,
+    tmp_path: Path,
+) -> None:
+    """Of all workers together; a clip that is none is a failure as ever."""
+    (tmp_path / "clips").mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        shutil.copy(bikes, tmp_path / "clips" / name)
+    (tmp_path / "clips" / "c.mp4").write_bytes(b"no clip")
+    quick = ("--queries", 4, "--windows", "1", "--format", "json", "--batch-size", 4, "-o", "out")
+    began = time.monotonic()
+    done = tiem("clips", "-m", server.url("grpc"), *quick, "--workers", 2, "--rate", 10, "--jsonl")
+    seconds = time.monotonic() - began
+    assert done.returncode == 1
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    requests = sum(record["cost"]["asked"]["requests"] for record in records if "cost" in record)
+    assert requests >= 4
+    assert seconds > (requests - 2) / 10
+
+
+@pytest.mark.parametrize(
+    ("place", "options", "code", "reason"),
+    [
+        ("{http}/v2/models/none", (), 3, "has no network 'none'"),
+        ("http://127.0.0.1:1/v2/models/small", (), 3, "does not answer"),
+        ("{http}/small", (), 2, "names no network of a server"),
+        ("{http}/v2/models/small", ("--precision", "half"), 2, "--precision half"),
+        ("{http}/v2/models/small", ("--custom-ops", "x.so"), 2, "is no ONNX file"),
+        ("{http}/v2/models/small", ("--backend", "autograd"), 3, "only the network's answers"),
+        ("{http}/v2/models/small", ("--rate", "0"), 2, "--rate 0"),
+    ],
+)
+def test_what_cannot_be_asked_of_a_server_is_one_line(
+    place: str,
+    options: tuple[str, ...],
+    code: int,
+    reason: str,
+    server: Server,
+    tiem: Callable[..., subprocess.CompletedProcess[str]],
+    bikes: Path,
+    tmp_path: Path,
+) -> None:
+    """And nothing is written."""
+    url = place.format(http=f"http://127.0.0.1:{server.ports['http']}")
+    done = tiem(bikes, "-m", url, "-o", "out", "--retries", 0, *options)
+    assert done.returncode == code, done.stderr
+    assert reason in done.stderr.splitlines()[-1]
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_a_server_that_goes_ends_the_run_and_its_return_goes_on(
+    short_lived: Server,
+    tiem: Callable[..., subprocess.CompletedProcess[str]],
+    bikes: Path,
+    tmp_path: Path,
+) -> None:
+    """With exit code 3; the clip that was finished stays."""
+    (tmp_path / "clips").mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        shutil.copy(bikes, tmp_path / "clips" / name)
+    words = (
+        "clips",
+        "-m",
+        short_lived.url("grpc"),
+        "--format",
+        "json",
+        "-o",
+        "out",
+        "--retries",
+        0,
+    )
+
+    def kill() -> None:
+        while not (tmp_path / "out" / "a.tiem.json").exists():
+            time.sleep(0.01)
+        short_lived.kill()
+
+    with ThreadPoolExecutor() as beside:
+        killed = beside.submit(kill)
+        done = tiem(*words, "--queries", 3000)
+        killed.result()
+    assert done.returncode == 3, done.stderr
+    assert "the same command goes on" in done.stderr
+    first = (tmp_path / "out" / "a.tiem.json").read_bytes()
+    assert not (tmp_path / "out" / "b.tiem.json").exists()
+    short_lived.start()
+    assert tiem(*words, "--queries", 3000).returncode == 0
+    assert (tmp_path / "out" / "a.tiem.json").read_bytes() == first
+
+
+def test_a_server_is_inspected_compared_and_evaluated(
+    server: Server, tiem: Callable[..., subprocess.CompletedProcess[str]], bikes: Path
+) -> None:
+    """As a file is; a method that needs gradients says so."""
+    url = server.url("grpc")
+    assert "only its answers are known" in tiem(url, command="inspect").stdout
+    methods = ("--methods", "tiem,random,gradient", "--queries", 20, "--json")
+    done = tiem(bikes, "-m", url, *methods, command="compare")
+    assert done.returncode == 1
+    document = json.loads(done.stdout)
+    assert [row["method"] for row in document["rows"]] == ["tiem", "random"]
+    assert "only the network's answers are known" in document["failures"][0]["error"]
+    assert tiem(bikes, "-m", url, "--queries", 20, "--format", "json,npz").returncode == 0
+    done = tiem("bikes.tiem.json", "--steps", 4, command="evaluate")
+    assert done.returncode == 0, done.stderr
