@@ -149,6 +149,16 @@ def test_imports_run_one_way(root: Path) -> None:
                 assert not wrong, f"{name} imports {wrong}"
 
 
+def test_the_process_that_supervises_a_run_is_light(tmp_path: Path) -> None:
+    """What may crash or grow, as decoders and the runtime, is imported by workers alone."""
+    heavy = {"av", "cv2", "jinja2", "onnx", "onnxruntime", "PIL", "ray", "torch"}
+    code = (
+        "import sys, tiemcli.cli, tiemcli.command, tiemcli.command_explain, tiemcli.runs.local\n"
+        f"assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+
+
 @pytest.mark.slow
 def test_all_but_gradients_works_without_torch(root: Path, tmp_path: Path) -> None:
     """In a fresh environment with the base package alone every module but those of gradients and

@@ -12,7 +12,6 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from tiemcli.errors import UsageError
-from tiemcli.outputs import gallery
 from tiemcli.result import Result, readable
 from tiemcli.settings import Backend, Settings
 from tiemcli.terminal import (
@@ -94,6 +93,10 @@ def demo(folder: Path, backend: Backend, *, open_page: bool) -> int:
 
 def report(folder: Path) -> None:
     """Write the gallery of a folder's results, and say where."""
+    from tiemcli.outputs import (
+        gallery,  # by way of decoders, which the parent of a run does without
+    )
+
     print(readable(gallery.write(folder)))
 
 

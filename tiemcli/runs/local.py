@@ -14,7 +14,8 @@ from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING
 
 from tiemcli.beside import Task, stop
-from tiemcli.runs.engine import Event, Item, Lost
+from tiemcli.errors import ModelError, first_line
+from tiemcli.runs.engine import Event, Item, Lost, Refused
 
 if TYPE_CHECKING:
     from tiemcli.request import Request
@@ -217,16 +218,20 @@ def _serve(request: "Request", connection: Connection, threads: int) -> None:
         with telling:
             connection.send(event)
 
-    code = 0
+    code = 1
     try:
         try:
             from tiemcli.runs.worker import work
 
             work(request, receive, tell)
+            code = 0
+        except (ImportError, MemoryError) as error:
+            broken = ModelError(f"a worker does not start: {first_line(error)}", "see: tiem doctor")
+            tell(Refused(broken))
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except (KeyboardInterrupt, BrokenPipeError):
-        code = 1
+        pass
     finally:
         sys.stderr.flush()
         os._exit(code)  # what libraries do at exit may crash, and takes time
