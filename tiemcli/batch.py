@@ -12,7 +12,16 @@ from typing import Protocol
 from tiemcli import __version__
 from tiemcli.beside import Task, stop
 from tiemcli.clip_file import require_clip, require_unchanged, unreadable, version_of
-from tiemcli.errors import ClipError, DeviceError, ModelError, TiemError, UsageError, bug
+from tiemcli.errors import (
+    Bug,
+    ClipError,
+    DeviceError,
+    ModelError,
+    TiemError,
+    UsageError,
+    bug,
+    shown,
+)
 from tiemcli.explain import Explanation, Source, explain, read_clip
 from tiemcli.kernels.windows import window_sizes
 from tiemcli.model import Model
@@ -20,7 +29,7 @@ from tiemcli.outputs import arrays, document, masked_video
 from tiemcli.outputs.atomic import replacing
 from tiemcli.progress import Progress
 from tiemcli.request import Request
-from tiemcli.result import Result
+from tiemcli.result import Result, readable
 from tiemcli.runs.engine import Failure, Finished, Item, Outcome
 from tiemcli.scorers.loading import load
 from tiemcli.scorers.network import Network
@@ -151,7 +160,7 @@ def _score(
     except (UsageError, ModelError, DeviceError):
         raise
     except Exception as error:  # noqa: BLE001  whatever it is, it does not end the other clips
-        return Failure(read.item, _reason(error))
+        return Failure(read.item, _reason_of(read.item, error))
 
 
 def _finish(scored: _Scored | Outcome, request: Request, listener: Listener) -> None:
@@ -163,6 +172,14 @@ def _finish(scored: _Scored | Outcome, request: Request, listener: Listener) -> 
         except Exception as error:  # noqa: BLE001  whatever it is, it does not end the other clips
             scored = Failure(item, _reason(error))
     listener.outcome(scored)
+
+
+def _reason_of(item: Item, error: Exception) -> TiemError:
+    """The same, with the clip's name where the network's side does not know it."""
+    reason, name = _reason(error), readable(item.clip)
+    if isinstance(reason, Bug) or shown(name) in reason.message:
+        return reason
+    return ClipError(f"{name}: {reason.message}", reason.hint)
 
 
 def _reason(error: Exception) -> TiemError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tiemcli.errors import Bug, ClipError, UsageError, shown
+from tiemcli.errors import Bug, ClipError, TiemError, UsageError, shown
 from tiemcli.outputs.folder import check_folder
 from tiemcli.result import AskedRecord, Result, readable
 from tiemcli.runs.claims import Claims, sweep
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # Why a run ended, besides that it was done.
 INTERRUPTED = "interrupted"
+MOST_FAILURES = "--max-failures"
 
 
 @dataclass(frozen=True)
@@ -110,14 +111,18 @@ def explain_clips(request: "Request", run: Run, talk: Talk) -> "Told":
                         summary.tell(outcome)
                     told.outcome(outcome)
                     if len(told.failures) == run.most_failures:
-                        stopped = f"--max-failures {run.most_failures}"
+                        stopped = f"{MOST_FAILURES} {run.most_failures}"
                         break
         except KeyboardInterrupt:
             stopped = INTERRUPTED
-        _sweep(folders)
-        if summary is not None:
-            summary.finish(items, stopped)
-        told.end(stopped)
+        except TiemError as error:
+            stopped = error.message
+            raise
+        finally:
+            _sweep(folders)
+            if summary is not None and (told.anything or stopped is None):
+                summary.finish(items, stopped)
+            told.end(stopped)
     return told
 
 
@@ -150,10 +155,16 @@ class Told:
         self._noted = False
         self._stopped: str | None = None
         self._asked: list[AskedRecord] = []
+        self._kept = self._warned = 0
         self.results: dict[Item, Result] = {}
         self.failures: list[Failure] = []
         if many:
             terminal.stage("clips", len(items))
+
+    @property
+    def anything(self) -> bool:
+        """Whether a clip has been told of."""
+        return bool(self.results or self.failures)
 
     @property
     def exit_code(self) -> int:
@@ -199,24 +210,35 @@ class Told:
         if self.results and prints and not self._many:
             print()
         self.results[finished.item] = result
+        self._kept += finished.kept
+        self._warned += bool(result.warnings)
         if not finished.kept and result.cost.asked is not None:
             self._asked.append(result.cost.asked)
-        name = Path(result.clip.path).name
+        clip = Path(result.clip.path).name
         if not self._many or talk.verbose:
             for warning in result.warnings:
-                self._terminal.note(f"warning: {name}: {warning}", "yellow")
+                self._terminal.note(f"warning: {clip}: {warning}", "yellow")
             if result.backend == "finite-difference" and result.settings["backend"] == "auto":
                 self._terminal.note(
-                    f"{name}: no gradients, queries instead: {result.backend_reason}"
+                    f"{clip}: no gradients, queries instead: {result.backend_reason}"
                 )
         if talk.verbose:
             stages = result.cost.seconds.items()
             spent = ", ".join(f"{stage} {seconds} s" for stage, seconds in stages)
-            self._terminal.note(f"{name}: {', '.join(result.model.providers)}; {spent}")
+            self._terminal.note(f"{clip}: {', '.join(result.model.providers)}; {spent}")
         if prints and self._many:
-            self._terminal.line(result_line(result, finished.item.result.relative_to(self._folder)))
+            name = finished.item.result.relative_to(self._folder)
+            self._terminal.line(result_line(result, name, kept=finished.kept))
         elif prints:
             print_result(result, finished.item.result, kept=finished.kept)
+
+    def _counts(self) -> str:
+        explained, failed = len(self.results), len(self.failures)
+        before = f" ({self._kept} of them before)" if self._kept else ""
+        left = len(self._items) - explained - failed
+        return f"{explained} explained{before}, {failed} failed" + (
+            f", {left} not tried" if left else ""
+        )
 
     def end(self, stopped: str | None) -> None:
         """Failures last, then how many of what; the document, if that is what stdout is for."""
@@ -228,13 +250,16 @@ class Told:
         if self._asked:
             self._terminal.note(asked_text(self._asked))
         if len(self._items) > 1:
-            left = len(self._items) - len(self.results) - len(self.failures)
-            counts = f"{len(self.results)} explained, {len(self.failures)} failed"
-            self._terminal.note(f"{counts}, {left} not tried" if left else counts)
+            self._terminal.note(self._counts())
+        if self._warned and self._many and not self._talk.verbose:
+            clips = "1 has" if self._warned == 1 else f"{self._warned} have"
+            self._terminal.note(f"{clips} warnings: see summary.jsonl", "yellow")
         if stopped == INTERRUPTED:
             self._terminal.note("interrupted: finished clips are kept, the same command goes on")
-        elif stopped is not None:
-            self._terminal.note(f"stopped by {stopped}: the same command goes on")
+        elif stopped is not None and stopped.startswith(MOST_FAILURES):
+            self._terminal.note(
+                f"stopped by {stopped}: mend or remove what failed, which the same command tries again"
+            )
         if self._talk.json:
             results = [self.results[item] for item in self._items if item in self.results]
             document = {

@@ -119,15 +119,19 @@ def row_printer(console: Console) -> Callable[..., None]:
     return row
 
 
-def result_line(result: Result, name: Path) -> str:
-    """One clip among many, in a line. name: of its result."""
+def result_line(result: Result, name: Path, *, kept: bool) -> str:
+    """One clip among many, in a line. name: of its result. kept: it was explained by an earlier run."""
     target = result.target
+    remarks = ["explained before"] if kept else []
+    if result.warnings:
+        remarks.append(count_text(len(result.warnings), "warnings"))
     mask = next((mask for mask in result.masks if mask.smallest), result.masks[-1])
     return (
         f"{readable(name).removesuffix('.tiem.json')}  "
         f"{target.label or f'output {target.index}'} {score_text(target.score)}  "
         f"peak at {peak(result):.2f} s  "
         f"{score_text(mask.score)} with {mask.effective_area:.1%} kept"
+        + (f"  ({', '.join(remarks)})" if remarks else "")
     )
 
 

@@ -103,9 +103,9 @@ def results(out: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def created(out: Path) -> dict[Path, str]:
-    """When each result was made."""
-    return {path: json.loads(path.read_text())["created"] for path in out.rglob("*.tiem.json")}
+def created(out: Path) -> dict[Path, int]:
+    """When each result was written, in nanoseconds: its own time stamp tells no less than a second."""
+    return {path: path.stat().st_mtime_ns for path in out.rglob("*.tiem.json")}
 
 
 def failures(out: Path, name: str = "summary.json") -> dict[str, str]:
@@ -154,7 +154,7 @@ def test_a_run_that_is_killed_and_started_again_loses_nothing(
     clips, bad, kills = sizes
     runs, wanted = undisturbed
     out, chance = tmp_path / "killed", random.Random(4)
-    finished: dict[Path, str] = {}
+    finished: dict[Path, int] = {}
     for kill in range(kills):
         process = runs.start(out)
         wait_for(out, len(finished) + chance.randint(1, (clips - bad) // (kills + 1)), process)
@@ -223,7 +223,8 @@ def test_a_ray_worker_that_is_killed_changes_nothing(
     seats[0].kill()
     code, told = runs.end(process)
     assert code == 1, told
-    assert "its clips are tried again" in told
+    # A worker may be done with all of a few clips before it is killed.
+    assert sizes == FEW or "its clips are tried again" in told
     assert results(out) == results(wanted)
     assert failures(out) == failures(wanted)
     assert left_behind(out) == []

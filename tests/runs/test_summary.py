@@ -127,6 +127,7 @@ def test_a_line_says_what_became_of_a_clip(tmp_path: Path) -> None:
         "masked_score": 0.7,
         "area": 0.1,
         "seconds": 1.75,
+        "warnings": [],
         "error": None,
         "hint": None,
     }

@@ -55,6 +55,7 @@ class Entry(_Document):
     masked_score: float | None = None
     area: float | None = None
     seconds: float | None = None
+    warnings: tuple[str, ...] = ()
     error: str | None = None
     hint: str | None = None
     time: str
@@ -230,6 +231,7 @@ def _entry(outcome: Finished | Failure, folder: Path) -> Entry:
         masked_score=_finite(mask.score),
         area=mask.area,
         seconds=_finite(sum(result.cost.seconds.values())),
+        warnings=tuple(map(_text, result.warnings)),
         time=_now(),
     )
 
