@@ -19,10 +19,11 @@ from tiemcli.facts import Facts
 from tiemcli.progress import Silent
 from tiemcli.request import Request
 from tiemcli.runs.claims import Claims, sweep
-from tiemcli.runs.engine import Engine, Failure, Finished, Item, Outcome
+from tiemcli.runs.engine import Engine, Event, Failure, Finished, Item, Outcome
 from tiemcli.runs.local import Processes
 from tiemcli.runs.ray_engine import RayEngine
 from tiemcli.runs.supervisor import supervise
+from tiemcli.runs.worker import work
 from tiemcli.settings import Settings
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
@@ -134,10 +135,26 @@ def test_a_run_over_ray_gives_what_any_run_gives(
         stems = (*map(str, range(CLIPS)), "broken")
         return [Item(Path(f"{s}.mkv"), Path(folder) / f"{s}.tiem.json") for s in stems]
 
+    def dying(
+        request: Request, receive: Callable[[], Item | None], tell: Callable[[Event], None]
+    ) -> None:
+        """Be a worker that is killed as it takes a certain clip, the first time."""
+
+        def take() -> Item | None:
+            item = receive()
+            if item is not None and item.clip.name == f"{CLIPS // 2}.mkv":
+                with contextlib.suppress(FileExistsError):
+                    Path("killed").touch(exist_ok=False)
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return item
+
+        work(request, take, tell)
+
     plain, _ = results(items("local"), Processes(request))
     given = items("ray")
-    shared, heard = results(given, RayEngine(request, Path("ray"), workers=2), kill_after=6)
-    assert heard.reasons[0].startswith("crashed or was killed on ")
+    shared, heard = results(given, RayEngine(request, Path("ray"), workers=2, work=dying))
+    [reason] = heard.reasons
+    assert reason.startswith("crashed or was killed on ")
     assert len(shared) == CLIPS + 1
     assert shared == plain
     sweep(Path("ray"))
@@ -146,16 +163,11 @@ def test_a_run_over_ray_gives_what_any_run_gives(
     }
 
 
-def results(
-    items: list[Item], engine: Engine, kill_after: int | None = None
-) -> tuple[dict[str, Any], Heard]:
-    """By clip, what it came to, apart from what differs from run to run. kill_after: so many
-    outcomes a worker is killed."""
+def results(items: list[Item], engine: Engine) -> tuple[dict[str, Any], Heard]:
+    """By clip, what it came to, apart from what differs from run to run."""
     heard, found = Heard(), {}
     with Claims() as claims:
-        for number, outcome in enumerate(supervise(items, engine, claims, heard)):
-            if number + 1 == kill_after:
-                os.kill(workers()[0], signal.SIGKILL)
+        for outcome in supervise(items, engine, claims, heard):
             found[outcome.item.clip.name] = told(outcome)
     return found, heard
 
@@ -167,15 +179,6 @@ def told(outcome: Outcome) -> Any:
     record = json.loads(outcome.result.to_json())  # as one that is kept is read again
     del record["created"], record["cost"]["seconds"]
     return record
-
-
-def workers() -> list[int]:
-    """The processes of this one's actors."""
-    return [
-        process
-        for process in below(os.getpid())
-        if Path(f"/proc/{process}/cmdline").read_bytes().startswith(b"ray::Seat")
-    ]
 
 
 def record(path: Path, seed: int) -> None:
