@@ -1,4 +1,4 @@
-.PHONY: check test coverage lint types sample
+.PHONY: check test coverage lint types sample screenshots
 
 check: lint types test
 
@@ -17,3 +17,6 @@ types:
 
 sample:
 	python samples/make.py
+
+screenshots:
+	TIEM_SCREENSHOTS=docs/screenshots pytest tests/browser -k screenshots

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import chdir
 from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -43,30 +44,41 @@ class Opened:
 
 
 @pytest.fixture(scope="session")
-def explained() -> tuple[Explanation, Result]:
-    """The sample, explained quickly, and its result."""
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of somebody who has the sample's clip and network in it."""
+    folder = tmp_path_factory.mktemp("somewhere")
     with as_file(files("tiemcli.samples")) as samples:
-        network = load_network(load_model(samples / "net.onnx", Facts()), "cpu", 8)
+        for name in ("clip.mp4", "net.onnx"):
+            shutil.copy(samples / name, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def explained(sample: Path) -> tuple[Explanation, Result]:
+    """The sample, explained quickly from within its folder, and its result."""
+    with chdir(sample):
+        network = load_network(load_model(Path("net.onnx"), Facts()), "cpu", 8)
         settings = Settings(areas=(0.02, 0.05, 0.1), backend="finite-difference", queries=200)
-        explanation = explain(
-            read_clip(samples / "clip.mp4", network.model, settings), network, settings
-        )
+        clip = read_clip(Path("clip.mp4"), network.model, settings)
+        explanation = explain(clip, network, settings)
     written = {"masked": "clip.masked.mp4", "report": "clip.tiem.html"}
     return explanation, document.describe(explanation, "f" * 64, "c" * 64, written)
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory, explained: tuple[Explanation, Result]) -> Path:
+def folder(sample: Path, explained: tuple[Explanation, Result]) -> Path:
     """What `tiem explain` leaves of the sample: its result, its masked video and its report."""
-    folder = tmp_path_factory.mktemp("results")
+    folder = Path("out")
     explanation, result = explained
     source = explanation.source
-    masked_video.write(
-        folder / "clip.masked.mp4", source.timeline, source.sampled, explanation.shown.hard
-    )
-    (folder / "clip.tiem.json").write_text(result.to_json(), encoding="utf-8")
-    report.write(folder / "clip.tiem.html", explanation, result, signature=SIGNATURE)
-    return folder
+    with chdir(sample):
+        folder.mkdir()
+        masked_video.write(
+            folder / "clip.masked.mp4", source.timeline, source.sampled, explanation.shown.hard
+        )
+        (folder / "clip.tiem.json").write_text(result.to_json(), encoding="utf-8")
+        report.write(folder / "clip.tiem.html", explanation, result, signature=SIGNATURE)
+    return sample / folder
 
 
 @pytest.fixture(scope="session")
