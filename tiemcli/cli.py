@@ -17,6 +17,7 @@ from tiemcli.cli_compare import compare, evaluate
 from tiemcli.cli_explain import explain
 from tiemcli.cli_networks import export, inspect
 from tiemcli.errors import TiemError, UsageError
+from tiemcli.headings import Grouped
 from tiemcli.options import option
 from tiemcli.settings import Backend, Settings
 
@@ -103,11 +104,11 @@ def _text(value: Any) -> Any:
     return ",".join(map(str, value)) if isinstance(value, list) else value
 
 
-app.command()(explain)
-app.command()(compare)
-app.command()(evaluate)
+app.command(cls=Grouped)(explain)
+app.command(cls=Grouped)(compare)
+app.command(cls=Grouped)(evaluate)
 app.command()(export)
-app.command()(inspect)
+app.command(cls=Grouped)(inspect)
 
 
 @app.command()
@@ -119,7 +120,12 @@ def demo(
     ] = DEFAULTS.backend,
     show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Explain the clip that ships with tiem, whose decisive moment is known."""
+    """Explain the clip that ships with tiem, whose decisive moment is known.
+
+    \b
+    Example:
+      tiem demo --open
+    """
     from tiemcli import command
 
     raise typer.Exit(command.demo(out, backend, open_page=show))
@@ -129,7 +135,12 @@ def demo(
 def report(
     folder: Annotated[Path, typer.Argument(help="Where results are.", metavar="OUT")] = Path(),
 ) -> None:
-    """Write index.html, a gallery of all that is explained in a folder."""
+    """Write index.html, a gallery of all that is explained in a folder.
+
+    \b
+    Example:
+      tiem report out
+    """
     from tiemcli import command
 
     command.report(folder)
@@ -139,7 +150,12 @@ def report(
 def doctor(
     json: options.Json = False,
 ) -> None:
-    """Say what may be wrong with this installation, and what to type."""
+    """Say what may be wrong with this installation, and what to type.
+
+    \b
+    Example:
+      tiem doctor --json
+    """
     # Not by way of `command`, which needs the runtime that may be what is wrong.
     from tiemcli.doctor import diagnose, exit_code
     from tiemcli.terminal import print_doctor
@@ -151,7 +167,12 @@ def doctor(
 
 @app.command()
 def schema() -> None:
-    """Print the JSON Schema of CLIP.tiem.json."""
+    """Print the JSON Schema of CLIP.tiem.json.
+
+    \b
+    Example:
+      tiem schema > tiem.schema.json
+    """
     from tiemcli import command
 
     command.schema()
@@ -165,7 +186,12 @@ def whitebox(
     ] = DEFAULTS.queries,
     json: options.Json = False,
 ) -> None:
-    """The paper's white-box regressors (Table 2), where the right answer is known."""
+    """The paper's white-box regressors (Table 2), where the right answer is known.
+
+    \b
+    Example:
+      tiem bench whitebox --seeds 2
+    """
     from tiemcli import command
 
     command.whitebox(seeds, queries, json)
@@ -177,7 +203,12 @@ def networks(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/networks.md.")] = False,
     json: options.Json = False,
 ) -> None:
-    """Which architectures, converters and derived files can be explained with gradients."""
+    """Which architectures, converters and derived files can be explained with gradients.
+
+    \b
+    Example:
+      tiem bench networks --only r3d
+    """
     from tiemcli import command
 
     command.networks(only, as_json=json, as_markdown=markdown)
@@ -205,6 +236,10 @@ def paper(
 
     All of it takes about an hour; trained networks need tiem[torch], figures tiem[figures], real
     clips the folder that TIEM_DATA names.
+
+    \b
+    Example:
+      tiem bench paper --part table2 --figures figures
     """
     from tiemcli import command_compare
 
@@ -222,6 +257,10 @@ def speed(
     """What tiem takes beside ONNX Runtime, torch and the paper's recipe, in processor time.
 
     All of it takes some ten minutes.
+
+    \b
+    Example:
+      tiem bench speed --network r50
     """
     from tiemcli import command
 

@@ -87,8 +87,11 @@ def compare(
 ) -> None:
     """Explain one clip by several methods, and measure them alike.
 
-    Writes CLIP.compare.png, frames by methods, and CLIP.compare.json. For example:
-    tiem compare clip.mp4 -m net.onnx --methods tiem,step,rise,random --signature 7-15
+    Writes CLIP.compare.png, frames by methods, and CLIP.compare.json.
+
+    \b
+    Example:
+      tiem compare clip.mp4 -m net.onnx --methods tiem,rise,random --signature 7-15
     """
     from tiemcli import command, command_compare
     from tiemcli.comparison import Comparison, contestants
@@ -151,8 +154,11 @@ def evaluate(
 ) -> None:
     """Compute metrics of stored results, and of what is known of their clips.
 
-    Pixels are measured where CLIP.tiem.npz lies beside (--format npz). For example:
-    tiem evaluate out --truth truth.json
+    Pixels are measured where CLIP.tiem.npz lies beside (--format npz).
+
+    \b
+    Example:
+      tiem evaluate out --signature 7-15
     """
     from tiemcli import command, command_compare
     from tiemcli.evaluation import Evaluation

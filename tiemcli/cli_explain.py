@@ -197,8 +197,11 @@ def explain(
 ) -> None:
     """Show which moments and which pixels made a network answer.
 
-    Writes CLIP.tiem.json and CLIP.masked.mp4. For example:
-    tiem explain clip.mp4 -m net.onnx --labels labels.txt -o out
+    Writes CLIP.tiem.json and CLIP.masked.mp4.
+
+    \b
+    Example:
+      tiem explain clip.mp4 -m net.onnx --labels labels.txt -o out
     """
     from tiemcli import command
     from tiemcli.command_explain import Run, Talk

@@ -73,8 +73,11 @@ def export(
     """Write a network of another framework as ONNX.
 
     The file is kept if it answers as the original does, and says itself how it is fed, so that
-    nothing need be said to explain. For example:
-    tiem export torchvision:r2plus1d_18 -o net.onnx
+    nothing need be said to explain.
+
+    \b
+    Example:
+      tiem export torch:net.py:factory -o net.onnx
     """
     from tiemcli import exporting
     from tiemcli.exporters.finish import Finish
@@ -124,7 +127,10 @@ def inspect(
     """Say what there is to know of a network before explaining.
 
     How it is fed and read, how fast it runs, whether it has gradients, what an explanation costs.
-    For example: tiem inspect net.onnx --labels labels.txt
+
+    \b
+    Example:
+      tiem inspect net.onnx --labels labels.txt
     """
     from tiemcli.inspection_table import inspect_command
 
