@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from tiemcli.errors import ModelError, first_line
-from tiemcli.explain import read_clip
 from tiemcli.exporters.original import Original
 from tiemcli.facts import Facts
 from tiemcli.kernels.arrays import Floats
 from tiemcli.kernels.fuse import Port
 from tiemcli.kernels.layout import network_shape
 from tiemcli.model import Model, OnnxModel, load_model
+from tiemcli.pipeline import read_clip
 from tiemcli.scorers.answer import rows_of, understand
 from tiemcli.scorers.session import make_session
 from tiemcli.settings import Settings

@@ -114,7 +114,7 @@ def watch(
     write: Callable[[str], None] = lambda name: None,
 ) -> None:
     """Call these, by the clip's name, as each of its steps begins."""
-    originals = batch.read_clip, batch.explain, batch._write_files
+    originals = batch.read_clip, batch.explain, batch.save
 
     def read_clip(path: Path, *rest: Any) -> Any:
         read(path.stem)
@@ -124,13 +124,13 @@ def watch(
         score(source.timeline.path.stem)
         return originals[1](source, *rest)
 
-    def write_files(explanation: Any, *rest: Any) -> Any:
+    def save(explanation: Any, *rest: Any, **more: Any) -> Any:
         write(explanation.source.timeline.path.stem)
-        return originals[2](explanation, *rest)
+        return originals[2](explanation, *rest, **more)
 
     monkeypatch.setattr(batch, "read_clip", read_clip)
     monkeypatch.setattr(batch, "explain", explain)
-    monkeypatch.setattr(batch, "_write_files", write_files)
+    monkeypatch.setattr(batch, "save", save)
 
 
 def test_outcomes_come_in_the_order_of_the_clips(
@@ -315,7 +315,7 @@ def test_each_clip_is_hashed_and_the_network_loaded_once(
     request = request_of()
     network = prepare(request)
     hashed: list[str] = []
-    sha256 = batch._sha256
+    sha256 = batch.sha256
 
     def counted(path: Path) -> str:
         hashed.append(path.stem)
@@ -324,7 +324,7 @@ def test_each_clip_is_hashed_and_the_network_loaded_once(
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("a session is made while clips are explained")
 
-    monkeypatch.setattr(batch, "_sha256", counted)
+    monkeypatch.setattr(batch, "sha256", counted)
     monkeypatch.setattr("onnxruntime.InferenceSession", refuse)
     assert stems(run(request, network, items_of(*NAMES))) == list(NAMES)
     assert hashed == list(NAMES)

@@ -14,13 +14,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tiemcli import running_cost
 from tiemcli.errors import ModelError
-from tiemcli.explain import explain, read_clip
 from tiemcli.facts import Facts
 from tiemcli.inspection import inspect
 from tiemcli.inspection_document import Inspection
 from tiemcli.inspection_table import rows
 from tiemcli.kernels.arrays import Doubles, Floats
 from tiemcli.model import load_model
+from tiemcli.pipeline import explain, read_clip
 from tiemcli.running_cost import Speed, measure, measure_speed
 from tiemcli.scorers.batching import Batching
 from tiemcli.scorers.network import load_network

@@ -1,17 +1,13 @@
 """Explain clips one after another with one network: what runs inside a worker."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Protocol
 
-from tiemcli import __version__
 from tiemcli.beside import Task, stop
-from tiemcli.clip_file import require_clip, require_unchanged, unreadable, version_of
+from tiemcli.clip_file import require_unchanged, version_of
 from tiemcli.errors import (
     Bug,
     ClipError,
@@ -22,11 +18,10 @@ from tiemcli.errors import (
     bug,
     shown,
 )
-from tiemcli.explain import Explanation, Source, explain, read_clip
+from tiemcli.fingerprint import fingerprint, sha256
 from tiemcli.kernels.windows import window_sizes
-from tiemcli.model import Model
-from tiemcli.outputs import arrays, document, masked_video
-from tiemcli.outputs.atomic import replacing
+from tiemcli.outputs.saving import save
+from tiemcli.pipeline import Explanation, Source, explain, read_clip
 from tiemcli.progress import Progress
 from tiemcli.request import Request
 from tiemcli.result import Result, readable
@@ -79,14 +74,19 @@ def prepare(request: Request) -> Network:
         request.connection,
         request.custom_ops,
     )
+    require_fit(request.settings, network)
+    return network
+
+
+def require_fit(settings: Settings, network: Network) -> None:
+    """See that what is asked for can be asked of the network. Raises UsageError."""
     try:
-        window_sizes(network.model.sizes["T"], request.settings.window_choice)
+        window_sizes(network.model.sizes["T"], settings.window_choice)
     except ValueError as error:
-        raise UsageError(f"--windows {request.settings.windows}: {error}") from error
-    wished = request.settings.target_score
+        raise UsageError(f"--windows {settings.windows}: {error}") from error
+    wished = settings.target_score
     if wished is not None and network.port.output_kind != "value" and not 0 < wished <= 1:
         raise UsageError(f"--target-score {wished}", "a probability is in (0, 1]")
-    return network
 
 
 def run(
@@ -122,7 +122,7 @@ def run(
 def explained_before(item: Item, request: Request, network: Network) -> bool:
     """Whether `run` would skip this clip. Raises ClipError if it cannot be opened."""
     return (
-        _standing(item, request, _fingerprint(_sha256(item.clip), network.model, request))
+        _standing(item, request, fingerprint(sha256(item.clip), network.model, request.settings))
         is not None
     )
 
@@ -136,9 +136,9 @@ def _read_next(
         return None
     try:
         version = version_of(item.clip)
-        sha256 = _sha256(item.clip)
-        fingerprint = _fingerprint(sha256, network.model, request)
-        earlier = _standing(item, request, fingerprint)
+        clip_sha256 = sha256(item.clip)
+        wanted = fingerprint(clip_sha256, network.model, request.settings)
+        earlier = _standing(item, request, wanted)
         if earlier is not None:
             return Finished(item, earlier, kept=True)
         source = read_clip(item.clip, network.model, request.settings)
@@ -147,7 +147,7 @@ def _read_next(
         raise
     except Exception as error:  # noqa: BLE001  whatever it is, it does not end the other clips
         return Failure(item, _reason(error))
-    return _Reading(item, sha256, fingerprint, source)
+    return _Reading(item, clip_sha256, wanted, source)
 
 
 def _score(
@@ -166,9 +166,17 @@ def _score(
 def _finish(scored: _Scored | Outcome, request: Request, listener: Listener) -> None:
     """Write the outputs of a clip, and tell of it."""
     if isinstance(scored, _Scored):
-        item = scored.reading.item
+        reading, explanation = scored.reading, scored.explanation
+        item = reading.item
         try:
-            scored = Finished(item, _write(scored, request), kept=False)
+            result = save(
+                explanation,
+                item.result,
+                reading.fingerprint,
+                reading.sha256,
+                signature=request.signature,
+            )
+            scored = Finished(item, result, kept=False)
         except Exception as error:  # noqa: BLE001  whatever it is, it does not end the other clips
             scored = Failure(item, _reason(error))
     listener.outcome(scored)
@@ -193,82 +201,14 @@ def _reason(error: Exception) -> TiemError:
     return bug(error)
 
 
-def _write(scored: _Scored, request: Request) -> Result:
-    """Write the outputs of a clip, the result last, by which it is known to be finished."""
-    reading, explanation = scored.reading, scored.explanation
-    target = reading.item.result
-    target.parent.mkdir(parents=True, exist_ok=True)
-    files = _write_files(explanation, target, request.settings)
-    result = document.describe(explanation, reading.fingerprint, reading.sha256, files)
-    if result.files.report is not None:
-        from tiemcli.outputs import report  # by way of Jinja
-
-        report.write(
-            target.with_name(files["report"]), explanation, result, signature=request.signature
-        )
-    with replacing(target) as part:
-        part.write_text(result.to_json() + "\n", encoding="utf-8")
-    return result
-
-
-def _write_files(explanation: Explanation, target: Path, settings: Settings) -> dict[str, str]:
-    """Write what was asked for beside the result; the names by kind, the report's to be written."""
-    files = {}
-    stem = target.name.removesuffix(".tiem.json")
-    if "mp4" in settings.formats:
-        kind = "masked" if settings.style == "mask" else "overlay"
-        files[kind] = f"{stem}.{'masked' if settings.style == 'mask' else settings.style}.mp4"
-        source = explanation.source
-        timeline = source.timeline
-        masked_video.write(
-            target.with_name(files[kind]),
-            timeline,
-            source.sampled,
-            explanation.shown.hard,
-            style=settings.style,
-            importance=explanation.temporal.importance,
-            view=explanation.network.model.preprocessing.view(timeline.width, timeline.height),
-        )
-    wanted = [kind for kind in ("png", "gif", "svg") if kind in settings.formats]
-    if wanted:
-        from tiemcli.outputs import pictures  # by way of Pillow
-
-        for kind in wanted:
-            files[kind] = f"{stem}.tiem.{kind}"
-            pictures.WRITERS[kind](target.with_name(files[kind]), explanation)
-    if "html" in settings.formats:
-        files["report"] = f"{stem}.tiem.html"
-    if "npz" in settings.formats:
-        files["arrays"] = f"{stem}.tiem.npz"
-        arrays.write(target.with_name(files["arrays"]), explanation)
-    return files
-
-
-def _standing(item: Item, request: Request, fingerprint: str) -> Result | None:
+def _standing(item: Item, request: Request, wanted: str) -> Result | None:
     """The result of an earlier run, if it is whole, the same, and its files are still there."""
     target = item.result
     try:
         result = Result.model_validate(json.loads(target.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return None
-    if request.force or result.fingerprint != fingerprint:
+    if request.force or result.fingerprint != wanted:
         return None
     names = result.files.model_dump(exclude_none=True).values()
     return result if all(target.with_name(name).exists() for name in names) else None
-
-
-def _fingerprint(clip_sha256: str, model: Model, request: Request) -> str:
-    """One hash of all that decides a result, by which a finished clip is recognised."""
-    settings = request.settings
-    torch = settings.backend != "finite-difference" and find_spec("torch") is not None
-    parts = [__version__, torch, clip_sha256, model.sha256, model.reading(), settings.to_record()]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    require_clip(path)
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise unreadable(path, error) from error

@@ -12,7 +12,6 @@ import numpy as np
 
 from tiemcli.batch import prepare
 from tiemcli.errors import ClipError, TiemError, UsageError
-from tiemcli.explain import Explanation, Source, explain, read_clip
 from tiemcli.kernels.arrays import Doubles
 from tiemcli.methods import METHODS
 from tiemcli.methods.scene import DEFAULT_AREA
@@ -25,6 +24,7 @@ from tiemcli.metrics.summary import Spread, spread
 from tiemcli.metrics.truth import Truth, read_truth_file
 from tiemcli.model import Model
 from tiemcli.outputs.folder import check_folder
+from tiemcli.pipeline import Explanation, Source, explain, read_clip
 from tiemcli.progress import Progress
 from tiemcli.request import Request
 from tiemcli.result import readable

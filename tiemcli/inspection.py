@@ -10,7 +10,6 @@ import onnx
 
 from tiemcli.axes import Dims
 from tiemcli.errors import ModelError, TiemError, first_line
-from tiemcli.explain import read_clip
 from tiemcli.facts import Facts, facts_beside, facts_in_metadata
 from tiemcli.file_summary import summarise, summary, without_functions
 from tiemcli.inspection_document import (
@@ -29,6 +28,7 @@ from tiemcli.kernels.prefix import find_prefix
 from tiemcli.kernels.work import Run, multiply_adds, value_shapes
 from tiemcli.model import Model, OnnxModel, load_model
 from tiemcli.model_file import read_network
+from tiemcli.pipeline import read_clip
 from tiemcli.running_cost import measure
 from tiemcli.scorers.network import OnnxNetwork, load_network
 from tiemcli.scorers.session import make_session

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tiemcli.explain import Explanation, explain, read_clip
 from tiemcli.facts import Facts
 from tiemcli.model import load_model
 from tiemcli.outputs import document, masked_video, report
+from tiemcli.pipeline import Explanation, explain, read_clip
 from tiemcli.result import Result
 from tiemcli.scorers.network import load_network
 from tiemcli.settings import Settings

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tiemcli.explain import Explanation
+from tiemcli.pipeline import Explanation
 from tiemcli.result import Result
 
 DESKTOP, PHONE = (1280, 800), (375, 812)

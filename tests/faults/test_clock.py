@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tiemcli.explain import explain, read_clip
 from tiemcli.facts import Facts
 from tiemcli.model import load_model
+from tiemcli.pipeline import explain, read_clip
 from tiemcli.scorers.network import load_network
 from tiemcli.settings import Settings
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from tiemcli.errors import ModelError
-from tiemcli.explain import explain, read_clip
 from tiemcli.facts import Facts
 from tiemcli.methods.ceb_r import find
 from tiemcli.model import load_model
+from tiemcli.pipeline import explain, read_clip
 from tiemcli.scorers.network import load_network
 from tiemcli.settings import Settings
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from tiemcli.explain import explain, read_clip
 from tiemcli.facts import Facts
 from tiemcli.methods.class_feature_pyramids import chosen_kernels, contributions, find, pyramid
 from tiemcli.methods.class_score import class_score
 from tiemcli.model import load_model
+from tiemcli.pipeline import explain, read_clip
 from tiemcli.scorers.network import load_network
 from tiemcli.settings import Settings
 

@@ -16,10 +16,10 @@ from onnx import numpy_helper, parser
 
 from tiemcli import settings as declared
 from tiemcli.errors import DeviceError, ModelError, UsageError
-from tiemcli.explain import Explanation, Source, _shortfalls, explain
 from tiemcli.facts import Facts
 from tiemcli.methods import METHODS, method
 from tiemcli.model import load_model
+from tiemcli.pipeline import Explanation, Source, _shortfalls, explain
 from tiemcli.scorers.network import Network, load_network
 from tiemcli.settings import Settings
 from tiemcli.video import Timeline

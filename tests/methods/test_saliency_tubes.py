@@ -9,11 +9,11 @@ from tiemcli.methods import METHODS, grad_cam, saliency_tubes
 torch = pytest.importorskip("torch")
 from onnx import numpy_helper
 
-from tiemcli.explain import explain, read_clip
 from tiemcli.facts import Facts
 from tiemcli.methods.layer import to_clip
 from tiemcli.methods.scene import Scene
 from tiemcli.model import load_model
+from tiemcli.pipeline import explain, read_clip
 from tiemcli.scorers.network import load_network
 from tiemcli.settings import Settings
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tiemcli.explain import explain, read_clip
 from tiemcli.facts import Facts
 from tiemcli.methods.class_score import class_score
 from tiemcli.methods.supervoxels import means, supervoxels
 from tiemcli.methods.swag_v import cells_of, find
 from tiemcli.model import load_model
+from tiemcli.pipeline import explain, read_clip
 from tiemcli.scorers.network import load_network
 from tiemcli.settings import Settings
 

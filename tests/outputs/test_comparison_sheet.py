@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from tiemcli.errors import OutputError
-from tiemcli.explain import Explanation, explain, read_clip
 from tiemcli.facts import Facts
 from tiemcli.model import load_model
 from tiemcli.outputs.comparison_sheet import SIGNATURE, comparison_sheet, write
+from tiemcli.pipeline import Explanation, explain, read_clip
 from tiemcli.scorers.network import load_network
 from tiemcli.settings import Settings
 

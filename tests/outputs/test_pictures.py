@@ -16,7 +16,6 @@ from PIL import Image
 
 from tiemcli import video
 from tiemcli.errors import OutputError
-from tiemcli.explain import Explanation, explain, read_clip
 from tiemcli.facts import Facts
 from tiemcli.model import load_model
 from tiemcli.outputs.animation import thinned
@@ -24,6 +23,7 @@ from tiemcli.outputs.contact_sheet import columns_for
 from tiemcli.outputs.figure import colour, ticks
 from tiemcli.outputs.lettering import font, shortened
 from tiemcli.outputs.pictures import write_gif, write_png, write_svg
+from tiemcli.pipeline import Explanation, explain, read_clip
 from tiemcli.scorers.network import load_network
 from tiemcli.settings import Settings
 from tiemcli.temporal import time_importance

@@ -21,12 +21,12 @@ from typer.testing import CliRunner
 from tiemcli import command_explain
 from tiemcli.cli import app
 from tiemcli.errors import ClipError, OutputError, UsageError
-from tiemcli.explain import Explanation, explain, read_clip
 from tiemcli.facts import Facts
 from tiemcli.model import load_model
 from tiemcli.outputs import document, gallery, marks, report
 from tiemcli.outputs.embedded import outline, scaled
 from tiemcli.outputs.repeat import command
+from tiemcli.pipeline import Explanation, explain, read_clip
 from tiemcli.result import Result
 from tiemcli.runs.engine import Failure, Item
 from tiemcli.runs.summary import Summary

@@ -13,10 +13,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from tiemcli.errors import ClipError, ModelError, TiemError
-from tiemcli.explain import Explanation, explain, read_clip
 from tiemcli.facts import Facts
 from tiemcli.metrics.randomisation import randomised
 from tiemcli.outputs.repeat import command
+from tiemcli.pipeline import Explanation, explain, read_clip
 from tiemcli.scorers.function import load_function
 from tiemcli.scorers.loading import load
 from tiemcli.scorers.network import Network

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from av.filter import Graph
 
-from tiemcli.explain import Explanation
 from tiemcli.kernels.arrays import Bytes, Doubles
 from tiemcli.outputs.painting import between, contour, paint_mask, refined
 from tiemcli.outputs.small_frame import SmallFrame, small_frame
+from tiemcli.pipeline import Explanation
 from tiemcli.video import iterate
 
 WIDTH = 480

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tiemcli.explain import Explanation
 from tiemcli.outputs.atomic import replacing
+from tiemcli.pipeline import Explanation
 
 
 def write(path: Path, explanation: Explanation) -> None:

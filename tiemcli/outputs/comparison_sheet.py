@@ -11,7 +11,6 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from tiemcli import video
-from tiemcli.explain import Explanation
 from tiemcli.kernels.arrays import Bools, Bytes, Doubles, Floats
 from tiemcli.outputs.lettering import font, shortened
 from tiemcli.outputs.painting import LINE, mix, paint_mask
@@ -28,6 +27,7 @@ from tiemcli.outputs.sheet import (
     write_title,
 )
 from tiemcli.outputs.small_frame import SmallFrame, small_frame
+from tiemcli.pipeline import Explanation
 from tiemcli.wording import score_text
 
 SIGNATURE = "#c8102e"

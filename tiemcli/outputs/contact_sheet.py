@@ -6,7 +6,6 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from tiemcli import video
-from tiemcli.explain import Explanation
 from tiemcli.kernels.arrays import Bytes
 from tiemcli.outputs.lettering import font
 from tiemcli.outputs.painting import contour, paint_mask, paint_overlay, refined
@@ -23,6 +22,7 @@ from tiemcli.outputs.sheet import (
     write_title,
 )
 from tiemcli.outputs.small_frame import SmallFrame, aspect, small_frame
+from tiemcli.pipeline import Explanation
 from tiemcli.wording import HIDDEN, score_text
 
 _TILES = (150, 720)  # the narrowest and widest frame

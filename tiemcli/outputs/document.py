@@ -7,8 +7,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tiemcli.explain import Explanation
 from tiemcli.extremal.mask import AreaMask
+from tiemcli.pipeline import Explanation
 from tiemcli.result import (
     AskedRecord,
     BaseRecord,

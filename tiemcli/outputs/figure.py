@@ -5,8 +5,8 @@ from xml.etree.ElementTree import Element, SubElement, indent
 
 import numpy as np
 
-from tiemcli.explain import Explanation
 from tiemcli.kernels.arrays import Doubles
+from tiemcli.pipeline import Explanation
 from tiemcli.temporal import WindowSize
 from tiemcli.wording import score_text
 

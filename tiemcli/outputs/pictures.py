@@ -3,12 +3,12 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tiemcli.explain import Explanation
 from tiemcli.outputs.animation import encode_gif
 from tiemcli.outputs.atomic import replacing
 from tiemcli.outputs.contact_sheet import contact_sheet
 from tiemcli.outputs.figure import figure
 from tiemcli.outputs.sheet import save
+from tiemcli.pipeline import Explanation
 
 
 def write_png(path: Path, explanation: Explanation) -> None:

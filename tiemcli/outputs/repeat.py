@@ -8,9 +8,9 @@ from typing import Any
 
 from onnx import TensorProto
 
-from tiemcli.explain import Explanation
 from tiemcli.facts import Facts
 from tiemcli.model import Model, OnnxModel
+from tiemcli.pipeline import Explanation
 from tiemcli.result import readable
 from tiemcli.settings import Settings
 

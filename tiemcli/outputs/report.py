@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tiemcli.explain import Explanation
 from tiemcli.outputs import marks
 from tiemcli.outputs.atomic import replacing
 from tiemcli.outputs.embedded import film, outline, scaled, thumbnails
 from tiemcli.outputs.page import render
 from tiemcli.outputs.painting import View
 from tiemcli.outputs.repeat import command
+from tiemcli.pipeline import Explanation
 from tiemcli.result import Result
 from tiemcli.video import Timeline
 
@@ -38,19 +38,35 @@ def write(
     *,
     signature: tuple[float, float] | None = None,
 ) -> None:
-    """Write the page of an explanation as one HTML file that works without a network.
+    """Write the `page` of an explanation as a file, beside which the command to repeat it writes.
+
+    Raises OutputError if it cannot be written, ClipError if the clip cannot be read any more.
+    """
+    text = page(explanation, result, path.parent, signature=signature)
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def page(
+    explanation: Explanation,
+    result: Result,
+    folder: Path,
+    *,
+    signature: tuple[float, float] | None = None,
+) -> str:
+    """The page of an explanation, one HTML document that works without a network.
 
     It carries a copy of the clip, at most 640 pixels on its longer side, and draws the masks over
     it, each as it is asked for. result: the same explanation as `document.describe` tells it.
-    signature: the seconds (start, end) that are known to decide, to be marked.
-    Raises OutputError if it cannot be written, ClipError if the clip cannot be read any more.
+    folder: where the command to repeat it writes. signature: the seconds (start, end) that are known
+    to decide, to be marked. Raises ClipError if the clip cannot be read any more.
     """
     timeline, sampled = explanation.source.timeline, explanation.source.sampled
     small = scaled(timeline)
     importance, times = result.temporal.importance, result.clip.timestamps
     seconds = float(timeline.timestamps[-1] + 1 / timeline.fps)
     evidence = _evidence(explanation, result, small, seconds)
-    page = render(
+    return render(
         "report.html.j2",
         result=result,
         film=film(small),
@@ -67,13 +83,11 @@ def write(
         curve=marks.curve(
             result.masks, explanation.clean, explanation.base_score, explanation.enough
         ),
-        command=command(explanation, path.parent),
+        command=command(explanation, folder),
         name=os.path.basename(result.clip.path),
         network=os.path.basename(result.model.path),
         evidence=evidence,
     )
-    with replacing(path) as part:
-        part.write_text(page, encoding="utf-8")
 
 
 def _evidence(

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from tiemcli.explain import Explanation
 from tiemcli.outputs.atomic import replacing
 from tiemcli.outputs.lettering import font, shortened
+from tiemcli.pipeline import Explanation
 from tiemcli.wording import score_text
 
 # Lengths are in pixels, two to one of the screen's.

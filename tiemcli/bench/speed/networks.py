@@ -7,12 +7,12 @@ from typing import Any
 
 import onnx
 
-from tiemcli.explain import read_clip
 from tiemcli.exporters import metadata, registry
 from tiemcli.exporters.original import Form, Wanted
 from tiemcli.facts import Facts
 from tiemcli.kernels.arrays import Floats
 from tiemcli.model import Model, OnnxModel, load_model
+from tiemcli.pipeline import read_clip
 from tiemcli.settings import Settings
 
 CLASSES = 7
