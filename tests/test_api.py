@@ -3,10 +3,9 @@
 import html
 import json
 import re
-import shutil
 import subprocess
 import sys
-from importlib.resources import as_file, files
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +17,9 @@ QUICK = {"backend": "finite-difference", "queries": 60, "areas": (0.05, 0.2)}
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sample(tmp_path_factory: pytest.TempPathFactory, sample_in: Callable[[Path], Path]) -> Path:
     """A folder of the sample's clip and network."""
-    folder = tmp_path_factory.mktemp("sample")
-    with as_file(files("tiemcli.samples")) as samples:
-        for name in ("clip.mp4", "net.onnx"):
-            shutil.copy(samples / name, folder)
-    return folder
+    return sample_in(tmp_path_factory.mktemp("sample"))
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +75,23 @@ def test_a_network_is_loaded_once_for_several_clips(sample: Path) -> None:
     assert found.label in "abcde"
     with pytest.raises(tiemcli.TiemError, match="size: the network is loaded"):
         tiemcli.explain(sample / "clip.mp4", network, size=64)
+    with pytest.raises(tiemcli.TiemError, match="precision: the network is loaded"):
+        tiemcli.explain(sample / "clip.mp4", network, precision="half")
+
+
+def test_a_target_may_be_an_index(sample: Path) -> None:
+    """As a number, which the command line has no other way to say than as a word."""
+    assert tiemcli.explain(sample / "clip.mp4", sample / "net.onnx", target=1, **QUICK).target == 1
+
+
+def test_a_format_that_there_is_not_is_an_error(
+    explanation: tiemcli.Explanation, tmp_path: Path
+) -> None:
+    """And nothing is written."""
+    for wrong in ({"formats": ("avi",)}, {"style": "bold"}, {"formats": "mp4"}):
+        with pytest.raises(tiemcli.TiemError):
+            explanation.save(tmp_path / "out", **wrong)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_notebook_shows_the_page(explanation: tiemcli.Explanation) -> None:
@@ -98,6 +110,8 @@ def test_a_notebook_shows_the_page(explanation: tiemcli.Explanation) -> None:
         ({"colour": "rgb"}, "no option colour"),
         ({"areas": (2,)}, "area"),
         ({"target": "fly"}, "fly"),
+        ({"areas": 0.1}, r"areas=0\.1"),
+        ({"method": "saliency"}, "method='saliency'"),
         ({"windows": "99"}, "--windows 99"),
         ({"layout": "NCT"}, "layout"),
     ],

@@ -2,11 +2,9 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from importlib.resources import as_file, files
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,18 +67,18 @@ def test_every_option_is_listed(command: str) -> None:
     for parameter in COMMANDS[command].params:
         for name in (*parameter.opts, *parameter.secondary_opts):
             if name.startswith("--"):
-                assert re.search(rf"^ +(\S.* )?{name}\b(?!-)", text, re.MULTILINE), name
+                assert re.search(rf"^  (-\w, )?(--[\w-]+ / )?{name}\b(?!-)", text, re.MULTILINE), (
+                    name
+                )
     assert "-h, --help" in text
 
 
 @pytest.mark.slow
-def test_the_examples_can_be_typed(tmp_path: Path) -> None:
+def test_the_examples_can_be_typed(tmp_path: Path, sample_in: Callable[[Path], Path]) -> None:
     """One after the other in a folder that has the files they name; those of `tiem bench` take
     minutes and are left out."""
     pytest.importorskip("torch", reason="the extra `torch` is not installed")
-    with as_file(files("tiemcli.samples")) as samples:
-        for name in ("clip.mp4", "net.onnx"):
-            shutil.copy(samples / name, tmp_path)
+    sample_in(tmp_path)
     (tmp_path / "labels.txt").write_text("jump\nwave\nspin\nduck\nflip\n")
     (tmp_path / "net.py").write_text(NETWORK)
     environment = os.environ | {

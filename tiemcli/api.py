@@ -2,67 +2,48 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from tiemcli import pipeline
 from tiemcli.batch import require_fit
-from tiemcli.connection import Connection
+from tiemcli.clip_file import require_unchanged, version_of
 from tiemcli.errors import UsageError
 from tiemcli.facts import Facts, facts_from_flags
 from tiemcli.fingerprint import fingerprint, sha256
 from tiemcli.kernels.arrays import Doubles, Floats
 from tiemcli.outputs import document, report
 from tiemcli.outputs.folder import check_folder
-from tiemcli.outputs.saving import SUFFIX, save
+from tiemcli.outputs.saving import save
 from tiemcli.progress import Progress
-from tiemcli.result import Result
+from tiemcli.result import ENDING, Result
 from tiemcli.scorers.loading import load as load_network
 from tiemcli.scorers.network import Network
-from tiemcli.settings import Precision, Preset, Settings, Style, with_preset
+from tiemcli.settings import Preset, Settings, Style, with_preset
 
 # How high a notebook shows the page, in pixels: down to the time importance.
 _HEIGHT = 900
-_SETTINGS = {field.name for field in fields(Settings)}
+_SETTINGS = TypeAdapter(Settings)
+_CHOICES = {field.name for field in fields(Settings)}
+_LOADING = {"device", "batch_size", "memory", "connection", "custom_ops"}
 
 
-def load(
-    model: str | os.PathLike[str],
-    *,
-    device: str = "auto",
-    batch_size: int | None = None,
-    memory: int | None = None,
-    reuse: bool = True,
-    precision: Precision = "full",
-    connection: Connection | None = None,
-    custom_ops: tuple[Path, ...] = (),
-    **facts: Any,
-) -> Network:
+def load(model: str | os.PathLike[str], **options: Any) -> Network:
     """Load a network once, to explain several clips by it.
 
-    model: an ONNX file, python:FILE:FUNCTION or a server's URL. facts: what it must say of itself and
-    does not, by the names of the flags: layout, frames, size, mean, std, labels and so on.
-    batch_size: clips evaluated at once, None to find the best. memory: bytes for work that clips
-    share, None for a quarter of what is free; reuse=False shares none. custom_ops: libraries of
-    operators that you trust.
+    model: an ONNX file, python:FILE:FUNCTION or a server's URL. options: what it must say of itself
+    and does not, by the names of the flags: layout, frames, size, mean, std, labels and so on; device;
+    batch_size, clips evaluated at once, found if left out; memory, bytes for work that clips share;
+    connection, a `Connection` to a server; custom_ops, libraries of operators that you trust.
     Raises ModelError, DeviceError or UsageError.
     """
-    return load_network(
-        os.fspath(model),
-        _facts(facts),
-        device,
-        batch_size,
-        memory,
-        reuse,
-        precision,
-        connection,
-        custom_ops,
-    )
+    return _load(model, options, Settings())
 
 
 def explain(
@@ -70,9 +51,6 @@ def explain(
     model: str | os.PathLike[str] | Network,
     *,
     preset: Preset = "paper",
-    device: str = "auto",
-    batch_size: int | None = None,
-    memory: int | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> "Explanation":
@@ -80,30 +58,23 @@ def explain(
 
     model: what `load` takes, or what it gave. options: the fields of `Settings`, as the command line
     calls them, such as target="jump", areas=(0.05, 0.1), method="rise", backend="finite-difference";
-    and unless the network is loaded already, the facts that `load` takes. progress: is told how far it is.
+    and unless the network is loaded already, the options of `load`. progress: is told how far it is.
     Raises ClipError, ModelError, DeviceError or UsageError, all of them TiemError.
     """
-    chosen = {name: options.pop(name) for name in _SETTINGS & options.keys()}
-    settings = with_preset(Settings(**chosen), preset, chosen.keys())
+    chosen = {name: options.pop(name) for name in _CHOICES & options.keys()}
+    settings = with_preset(_settings(chosen), preset, chosen.keys())
     if isinstance(model, (str, os.PathLike)):
-        network = load(
-            model,
-            device=device,
-            batch_size=batch_size,
-            memory=memory,
-            reuse=settings.reuse == "auto",
-            precision=settings.precision,
-            **options,
-        )
-    elif options:
-        raise UsageError(f"{', '.join(options)}: the network is loaded", "say it to tiemcli.load")
+        network = _load(model, options, settings)
+    elif late := sorted(options.keys() | ({"precision", "reuse"} & chosen.keys())):
+        raise UsageError(f"{', '.join(late)}: the network is loaded", "give its file instead")
     else:
         network = model
     require_fit(settings, network)
     path = Path(clip)
-    whole = sha256(path)
+    version, clip_sha256 = version_of(path), sha256(path)
     source = pipeline.read_clip(path, network.model, settings)
-    return Explanation(pipeline.explain(source, network, settings, progress), whole)
+    require_unchanged(path, version)
+    return Explanation(pipeline.explain(source, network, settings, progress), clip_sha256)
 
 
 @dataclass(frozen=True)
@@ -181,12 +152,11 @@ class Explanation:
         signature: the seconds (start, end) that are known to decide, for the page to mark.
         Raises OutputError, UsageError, or ClipError if the clip cannot be read any more.
         """
-        written = replace(
-            self.found, settings=replace(self.found.settings, formats=formats, style=style)
-        )
+        settings = _settings(asdict(self.found.settings) | {"formats": formats, "style": style})
+        written = replace(self.found, settings=settings)
         check_folder(Path(folder))
         saved = replace(self, found=written)
-        target = Path(folder) / f"{self.found.source.timeline.path.stem}{SUFFIX}"
+        target = Path(folder) / f"{self.found.source.timeline.path.stem}{ENDING}"
         return save(written, target, saved._fingerprint, self.clip_sha256, signature=signature)
 
     @property
@@ -202,11 +172,30 @@ class Explanation:
         )
 
 
-def _facts(given: Mapping[str, Any]) -> Facts:
-    unknown = sorted(given.keys() - Facts.model_fields.keys())
+def _load(model: str | os.PathLike[str], options: Mapping[str, Any], settings: Settings) -> Network:
+    unknown = sorted(options.keys() - _LOADING - Facts.model_fields.keys())
     if unknown:
-        raise UsageError(
-            f"no option {', '.join(unknown)}",
-            f"there are {', '.join(sorted(_SETTINGS | Facts.model_fields.keys()))}",
-        )
-    return facts_from_flags(given)
+        known = sorted(_CHOICES | _LOADING | Facts.model_fields.keys())
+        raise UsageError(f"no option {', '.join(unknown)}", f"there are {', '.join(known)}")
+    facts = {name: value for name, value in options.items() if name not in _LOADING}
+    loading = {name: value for name, value in options.items() if name in _LOADING}
+    return load_network(
+        os.fspath(model),
+        facts_from_flags(facts),
+        precision=settings.precision,
+        reuse=settings.reuse == "auto",
+        **({"device": "auto"} | loading),
+    )
+
+
+def _settings(chosen: Mapping[str, Any]) -> Settings:
+    """The settings, of kinds that a program may have mistaken. Raises UsageError."""
+    target = chosen.get("target")
+    if isinstance(target, int):
+        chosen = {**chosen, "target": str(target)}
+    try:
+        return _SETTINGS.validate_python(dict(chosen))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = first["loc"][0]
+        raise UsageError(f"{name}={chosen[str(name)]!r}", first["msg"]) from error

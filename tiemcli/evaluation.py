@@ -25,13 +25,11 @@ from tiemcli.metrics.signature import signature_frames
 from tiemcli.metrics.truth import Truth, TruthFile, read_truth_file
 from tiemcli.preprocess import Preprocessing
 from tiemcli.progress import Progress
-from tiemcli.result import MaskRecord, Result, readable
+from tiemcli.result import ENDING, MaskRecord, Result, readable
 from tiemcli.scorers import Scorer
 from tiemcli.scorers.loading import is_outside, load
 from tiemcli.scorers.network import Network
 from tiemcli.settings import CURVE_STEPS, Base
-
-_SUFFIX = ".tiem.json"
 
 
 @dataclass(frozen=True)
@@ -76,14 +74,14 @@ def result_files(given: Sequence[Path]) -> tuple[Path, ...]:
     found: list[Path] = []
     for path in given:
         if path.is_dir():
-            found += sorted(path.rglob(f"*{_SUFFIX}"))
+            found += sorted(path.rglob(f"*{ENDING}"))
         elif path.exists():
             found.append(path)
         else:
             raise UsageError(f"{readable(path)}: no such file", "give CLIP.tiem.json or a folder")
     if not found:
         raise UsageError(
-            f"{', '.join(map(readable, given))}: no {_SUFFIX} in there",
+            f"{', '.join(map(readable, given))}: no {ENDING} in there",
             "explain clips into it first",
         )
     return tuple(dict.fromkeys(found))

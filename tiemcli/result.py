@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tiemcli.settings import Aggregate, Base
 
+# What the file of a result is called, after its clip.
+ENDING = ".tiem.json"
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 

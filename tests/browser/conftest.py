@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import chdir
 from dataclasses import dataclass, field
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +43,9 @@ class Opened:
 
 
 @pytest.fixture(scope="session")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sample(tmp_path_factory: pytest.TempPathFactory, sample_in: Callable[[Path], Path]) -> Path:
     """The folder of somebody who has the sample's clip and network in it."""
-    folder = tmp_path_factory.mktemp("somewhere")
-    with as_file(files("tiemcli.samples")) as samples:
-        for name in ("clip.mp4", "net.onnx"):
-            shutil.copy(samples / name, folder)
-    return folder
+    return sample_in(tmp_path_factory.mktemp("sample"))
 
 
 @pytest.fixture(scope="session")

@@ -14,10 +14,9 @@ from tiemcli.outputs import marks
 from tiemcli.outputs.atomic import replacing
 from tiemcli.outputs.embedded import jpeg
 from tiemcli.outputs.page import render
-from tiemcli.result import MaskRecord, Result, readable
+from tiemcli.result import ENDING, MaskRecord, Result, readable
 from tiemcli.runs.summary import read as read_summaries
 
-_ENDING = ".tiem.json"
 _WIDTH = 320  # pixels, of a clip's picture
 
 
@@ -52,7 +51,7 @@ def write(folder: Path) -> Path:
     summary says has failed, and a result that cannot be read, is shown without a picture.
     Raises UsageError where the folder holds no result, OutputError if the page cannot be written.
     """
-    paths = sorted(path for path in folder.rglob(f"*{_ENDING}") if not path.name.startswith("."))
+    paths = sorted(path for path in folder.rglob(f"*{ENDING}") if not path.name.startswith("."))
     failed = [
         Missing(entry.clip, str(entry.error))
         for entry in read_summaries(folder)
@@ -60,7 +59,7 @@ def write(folder: Path) -> Path:
     ]
     if not paths and not failed:
         raise UsageError(
-            f"{folder}: holds no result (CLIP{_ENDING})", f"explain clips into it with -o {folder}"
+            f"{folder}: holds no result (CLIP{ENDING})", f"explain clips into it with -o {folder}"
         )
     read = [_read(path, folder) for path in paths]
     entries = [item for item in read if isinstance(item, Entry)]
@@ -87,7 +86,7 @@ def concentration(importance: list[float]) -> float:
 
 def _read(path: Path, folder: Path) -> Entry | Missing:
     place = path.relative_to(folder)
-    name = readable(place).removesuffix(_ENDING)
+    name = readable(place).removesuffix(ENDING)
     try:
         result = Result.model_validate_json(path.read_bytes())
     except ValidationError as error:

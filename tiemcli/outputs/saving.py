@@ -5,9 +5,7 @@ from pathlib import Path
 from tiemcli.outputs import arrays, document, masked_video
 from tiemcli.outputs.atomic import replacing
 from tiemcli.pipeline import Explanation
-from tiemcli.result import Result
-
-SUFFIX = ".tiem.json"
+from tiemcli.result import ENDING, Result
 
 
 def save(
@@ -18,7 +16,7 @@ def save(
     *,
     signature: tuple[float, float] | None = None,
 ) -> Result:
-    """Write what the settings ask for beside `target`, which ends in `SUFFIX` and is the result.
+    """Write what the settings ask for beside `target`, which ends in `ENDING` and is the result.
 
     That comes last, by which the rest is known to be whole. signature: the seconds (start, end) that
     are known to decide. Raises OutputError, or ClipError if the clip cannot be read any more.
@@ -38,7 +36,7 @@ def save(
 def _write_files(explanation: Explanation, target: Path) -> dict[str, str]:
     """Write what was asked for beside the result; the names by kind, the report's to be written."""
     settings, files = explanation.settings, {}
-    stem = target.name.removesuffix(SUFFIX)
+    stem = target.name.removesuffix(ENDING)
     if "mp4" in settings.formats:
         kind = "masked" if settings.style == "mask" else "overlay"
         files[kind] = f"{stem}.{'masked' if settings.style == 'mask' else settings.style}.mp4"

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from tiemcli.outputs.atomic import remove_abandoned, unwritable
+from tiemcli.result import ENDING
 from tiemcli.runs.engine import Item
 from tiemcli.runs.lock import SUFFIX, Lock
 
@@ -27,7 +28,7 @@ class Claims:
         """
         try:
             item.result.parent.mkdir(parents=True, exist_ok=True)
-            lock = Lock(item.result.parent, item.result.name.removesuffix(".tiem.json"))
+            lock = Lock(item.result.parent, item.result.name.removesuffix(ENDING))
             if not lock.take():
                 return False
         except OSError as error:

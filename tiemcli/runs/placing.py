@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tiemcli.errors import UsageError
-from tiemcli.result import readable
+from tiemcli.result import ENDING, readable
 from tiemcli.runs.engine import Item
 
 Parts = tuple[str, ...]
@@ -31,7 +31,7 @@ def place(clips: Iterable[Clip], folder: Path) -> tuple[Item, ...]:
     """
     once = tuple(_once(clips))
     return tuple(
-        Item(clip.path, folder.joinpath(*clip.place, f"{name}.tiem.json"))
+        Item(clip.path, folder.joinpath(*clip.place, f"{name}{ENDING}"))
         for clip, name in zip(once, _names(once), strict=True)
     )
 
@@ -66,7 +66,7 @@ def _names(clips: Sequence[Clip]) -> list[str]:
             if group <= whole:
                 one, other = (readable(clips[index].path) for index in sorted(group)[:2])
                 raise UsageError(
-                    f"{one} and {other} would both write {readable(Path(names[min(group)]))}.tiem.json",
+                    f"{one} and {other} would both write {readable(Path(names[min(group)]))}{ENDING}",
                     "give the folder that holds both, or explain them into different folders with -o",
                 )
         # A whole name may in turn be another's stem: a.mp4 and a.avi, beside a.mp4.mkv.
