@@ -1,4 +1,4 @@
-"""The sample's one film, clip.mp4: what is in it, and how it is written."""
+"""The sample's film, clip.mp4: what is in it, and how such films are written."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +7,6 @@ import av
 import numpy as np
 
 from tiemcli.samples.backdrop import PALETTES
-from tiemcli.samples.paint import Pixels
 from tiemcli.samples.robot import Paint
 from tiemcli.samples.scene import SECONDS, Scene, film, random_scene
 
@@ -48,15 +47,10 @@ def sample_scene() -> Scene:
     )
 
 
-def write_clip(path: Path) -> None:
-    """Render the sample's film and write it."""
+def write_clip(path: Path, scene: Scene) -> None:
+    """Render a film, and write it as H.264 in yuv420p, `RATE` frames a second."""
     times = np.arange(round(SECONDS * RATE)) / RATE
-    frames = film(sample_scene(), times, SIZE, OVERSAMPLE)
-    _encode(path, np.ascontiguousarray(frames[..., :3]))
-
-
-def _encode(path: Path, frames: Pixels) -> None:
-    """Write (T, H, W, 3) uint8 RGB frames as H.264 in yuv420p, `RATE` frames a second."""
+    frames = np.ascontiguousarray(film(scene, times, SIZE, OVERSAMPLE)[..., :3])
     with av.open(path, "w", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", RATE, options={"crf": "19", "preset": "slow"})
         stream.height, stream.width = frames.shape[1:3]

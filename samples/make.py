@@ -31,7 +31,8 @@ def main() -> None:
     torch.set_num_threads(WORKERS)
     folder = Path(__file__).parent
 
-    write_clip(folder / "clip.mp4")
+    scene = sample_scene()
+    write_clip(folder / "clip.mp4", scene)
 
     network = train(drill(SEED, FILMS, WORKERS), SEED)
     held_out = accuracy(network, drill(SEED + 1, HELD_OUT, WORKERS))
@@ -52,7 +53,6 @@ def main() -> None:
         },
     )
     onnx.save(model, folder / "net.onnx")
-    scene = sample_scene()
     truth = {
         "clip": "clip.mp4",
         "network": "net.onnx",

@@ -53,7 +53,7 @@ def write(folder: Path) -> Path:
     """
     paths = sorted(path for path in folder.rglob(f"*{ENDING}") if not path.name.startswith("."))
     failed = [
-        Missing(entry.clip, str(entry.error))
+        Missing(entry.clip, str(entry.error).removeprefix(f"{entry.clip}: "))
         for entry in read_summaries(folder)
         if entry.status == "failed"
     ]
