@@ -1,4 +1,4 @@
-.PHONY: check test coverage lint types sample screenshots
+.PHONY: check test coverage lint types sample screenshots docs
 
 check: lint types test
 
@@ -20,3 +20,6 @@ sample:
 
 screenshots:
 	TIEM_SCREENSHOTS=docs/screenshots pytest tests/browser -k screenshots
+
+docs:
+	sphinx-build --fail-on-warning --keep-going docs build/site

@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 
 from tiemcli.command import parse_memory
-from tiemcli.methods import METHODS
 from tiemcli.scorers.session import has_cuda
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -293,28 +292,6 @@ def test_help_needs_nothing_heavy(tiem: Run) -> None:
     )
     assert "--backend" in done.stdout
     assert "loaded: []" in done.stdout, done.stdout[-200:]
-
-
-def test_the_readme_names_every_command_and_option(tiem: Run, root: Path) -> None:
-    """What --help lists is in the README."""
-    readme = (root / "README.md").read_text(encoding="utf-8")
-    listed = tiem("--help").stdout.partition("Commands:")[2]
-    for command in re.findall(r"^  (\w+)", listed, re.MULTILINE):
-        assert f"tiem {command}" in readme
-    options = set(re.findall(r"--[a-z-]+", tiem("explain", "--help").stdout))
-    assert not {option for option in options - {"--help"} if option not in readme}
-    both = readme + (root / "docs/methods.md").read_text(encoding="utf-8")
-    for command in ("compare", "evaluate"):
-        options = set(re.findall(r"--[a-z-]+", tiem(command, "--help").stdout))
-        assert not {option for option in options - {"--help"} if option not in both}
-
-
-def test_the_page_of_methods_names_each_with_what_it_needs(root: Path) -> None:
-    """A row a method, in the registry's order."""
-    page = (root / "docs/methods.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `([a-z0-9+-]+)` \| (\w+) \|", page, re.MULTILINE)
-    words = {"queries": "scores"}
-    assert rows == [(name, words.get(m.needs, m.needs)) for name, m in METHODS.items()]
 
 
 def test_names_of_any_kind_are_told_as_they_are(

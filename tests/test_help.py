@@ -4,14 +4,11 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer.main
-
-from tiemcli.cli import app
+from command_line import COMMANDS
 
 NETWORK = """
 from torch import nn
@@ -21,18 +18,6 @@ def factory():
     network.tiem = {"layout": "NCTHW", "frames": 8, "size": 32}
     return network
 """
-
-
-def commands(group: Any, name: str = "tiem") -> Iterator[tuple[str, Any]]:
-    """All commands, by what is typed for them."""
-    for word, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from commands(command, f"{name} {word}")
-        else:
-            yield f"{name} {word}", command
-
-
-COMMANDS = dict(commands(typer.main.get_command(app)))
 
 
 def shown(command: str) -> str:

@@ -5,13 +5,10 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +17,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from inference_server import SCHEMES, InferenceServer, declared
 from onnx import TensorProto, helper, numpy_helper
 
 from tiemcli.errors import ClipError, ModelError
@@ -28,7 +26,6 @@ from tiemcli.scorers.open_inference import Connection, TooManyClips, connect
 from tiemcli.scorers.session import is_out_of_memory
 
 SIZES = [3, 4, 12, 16]
-SCHEMES = ["http", "grpc"]
 TOKEN = "nobody-may-see-this"
 QUICK = Connection(timeout=10, retries=0)
 # What the server takes of a message over gRPC: ten clips of 9 kB.
@@ -65,78 +62,18 @@ def write_network(path: Path, kind: int = TensorProto.FLOAT, batch: int | None =
     return path
 
 
-def declared(name: str, datatype: str, shape: list[int]) -> dict[str, object]:
-    return {"name": name, "datatype": datatype, "shape": shape}
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-class Server:
-    """MLServer in a process of its own, on two free ports that it keeps."""
+class Server(InferenceServer):
+    """One whose networks are told clips of `SIZES`, and answer five numbers."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.ports = {scheme: free_port() for scheme in SCHEMES}
-        settings = {
-            "host": "127.0.0.1",
-            "http_port": self.ports["http"],
-            "grpc_port": self.ports["grpc"],
-            "grpc_max_message_length": LARGEST_MESSAGE,
-            "parallel_workers": 0,
-            "metrics_endpoint": None,
-            "debug": False,
-        }
-        folder.mkdir()
-        (folder / "settings.json").write_text(json.dumps(settings))
+        super().__init__(folder, largest_message=LARGEST_MESSAGE)
 
     def add(self, name: str, file: Path, **settings: object) -> None:
-        extra = {"delay": settings.pop("delay", 0)}
         usual = {
-            "name": name,
-            "implementation": "onnx_runtime_server.OnnxModel",
             "inputs": [declared("clip", "FP32", [-1, *SIZES])],
             "outputs": [declared("logits", "FP32", [-1, 5])],
-            "parameters": {"uri": str(file), "version": "v1", "extra": extra},
         }
-        (self.folder / name).mkdir()
-        (self.folder / name / "model-settings.json").write_text(json.dumps(usual | settings))
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            [
-                shutil.which("mlserver", path=Path(sys.executable).parent) or "mlserver",
-                "start",
-                ".",
-            ],
-            cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"},
-            stdout=(self.folder / "log").open("w"),
-            stderr=subprocess.STDOUT,
-        )
-        ready = f"http://127.0.0.1:{self.ports['http']}/v2/health/ready"
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(ready, timeout=5).close()
-                return
-            except (urllib.error.URLError, ConnectionError, TimeoutError):
-                stopped = self._process.poll() is not None
-                if stopped or time.monotonic() > deadline:
-                    self.kill()
-                    pytest.fail(f"MLServer does not start:\n{(self.folder / 'log').read_text()}")
-                time.sleep(0.1)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def url(self, scheme: str, name: str = "small") -> str:
-        path = f"v2/models/{name}" if scheme == "http" else name
-        return f"{scheme}://127.0.0.1:{self.ports[scheme]}/{path}"
+        super().add(name, file, **(usual | settings))
 
 
 @pytest.fixture(scope="module")
