@@ -278,6 +278,23 @@ def test_the_demo_finds_what_is_known(tiem: Run, tmp_path: Path) -> None:
         assert sum(1 for _ in masked.decode(stream)) == result["clip"]["frames"] == 96
 
 
+@pytest.mark.parametrize("encoding", ["cp437", "cp1252", "ascii"])
+def test_a_code_page_shows_when(
+    tiem: Run, bikes: Path, build_network: Callable[..., Path], encoding: str
+) -> None:
+    """Where a terminal has no blocks, bars are letters that it has, and nothing is a question mark."""
+    done = tiem(
+        *("explain", bikes, "-m", build_network(), "--format", "json", *QUICK),
+        PYTHONIOENCODING=encoding,
+        PYTHONUTF8="0",
+    )
+    assert done.returncode == 0, done.stderr
+    [bars] = re.findall(r"^when    (\S+)  peak at", done.stdout, re.MULTILINE)
+    assert set(bars) <= set(".:-=+*#@")
+    assert "@" in bars
+    assert len(bars) == 4
+
+
 def test_help_needs_nothing_heavy(tiem: Run) -> None:
     """--help imports neither the runtimes nor the decoders."""
     code = (

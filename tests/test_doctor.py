@@ -237,7 +237,7 @@ def test_a_folder_that_cannot_be_written_to_is_a_warning(tmp_path: Path) -> None
     ("encoding", "status"), [("utf-8", "ok"), ("cp1252", "warn"), ("ascii", "warn")]
 )
 def test_the_terminals_letters_are_tried(encoding: str, status: str) -> None:
-    """A code page without blocks would spoil the sparkline; what is said of it can be printed."""
+    """A code page without blocks would draw the sparkline by letters; what is said of it can be printed."""
     check = doctor.check_terminal(encoding)
     assert check.status == status
     assert check.found.isascii()

@@ -76,7 +76,9 @@ def demo(folder: Path, backend: Backend, *, open_page: bool) -> int:
         request = Request(
             model=str(samples / truth["network"]),
             facts=Facts(),
-            settings=Settings(backend=backend, formats=("mp4", "json", "html")),
+            settings=Settings(
+                backend=backend, areas=(0.02, 0.05, 0.1), formats=("mp4", "json", "html")
+            ),
             device="auto",
             batch_size=None,
             force=True,

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from tiemcli.bench.whitebox import Row
     from tiemcli.doctor import Check
 
-_BARS = "▁▂▃▄▅▆▇█"
+# Heights of a bar; the second are for code pages that have no blocks.
+_BARS = ("▁▂▃▄▅▆▇█", ".:-=+*#@")
 
 
 class _Rate(ProgressColumn):
@@ -150,7 +151,7 @@ def print_result(result: Result, path: Path, *, kept: bool) -> None:
     row("clip", f"{result.clip.path}{again}")
     row("answer", f"{target.label or f'output {target.index}'}  {score_text(target.score)}", "bold")
     row("hidden", f"{score_text(result.base.score)} when all is {HIDDEN[result.base.kind]}")
-    row("when", f"{sparkline(temporal.importance)}  peak at {peak(result):.2f} s")
+    row("when", f"{sparkline(temporal.importance, console.encoding)}  peak at {peak(result):.2f} s")
     for mask in result.masks:
         star = "  smallest that is enough" if mask.smallest and len(result.masks) > 1 else ""
         took = count_text(mask.evaluations, FITTED_BY[result.backend])
@@ -224,7 +225,12 @@ def print_doctor(checks: "Sequence[Check]", *, as_json: bool) -> None:
 _STATUS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
-def sparkline(values: list[float]) -> str:
-    """One block a value, the largest full."""
+def sparkline(values: list[float], encoding: str) -> str:
+    """One letter a value, the largest full, of those that an encoding has."""
+    bars, instead = _BARS
+    try:
+        bars.encode(encoding)
+    except UnicodeEncodeError:
+        bars = instead
     top = max(values) or 1.0
-    return "".join(_BARS[min(7, int(8 * value / top))] for value in values)
+    return "".join(bars[min(7, int(8 * value / top))] for value in values)

@@ -10,13 +10,7 @@ from typing import Any
 
 import pytest
 
-from tiemcli.facts import Facts
-from tiemcli.model import load_model
-from tiemcli.outputs import document, masked_video, report
-from tiemcli.pipeline import Explanation, explain, read_clip
-from tiemcli.result import Result
-from tiemcli.scorers.network import load_network
-from tiemcli.settings import Settings
+from tiemcli import Explanation, explain
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 SIGNATURE = (2.25, 3.5)  # of samples/truth.json
@@ -49,31 +43,19 @@ def sample(tmp_path_factory: pytest.TempPathFactory, sample_in: Callable[[Path],
 
 
 @pytest.fixture(scope="session")
-def explained(sample: Path) -> tuple[Explanation, Result]:
-    """The sample, explained quickly from within its folder, and its result."""
+def explained(sample: Path) -> Explanation:
+    """The sample, explained as `tiem demo` does without torch, from within its folder."""
     with chdir(sample):
-        network = load_network(load_model(Path("net.onnx"), Facts()), "cpu", 8)
-        settings = Settings(areas=(0.02, 0.05, 0.1), backend="finite-difference", queries=200)
-        clip = read_clip(Path("clip.mp4"), network.model, settings)
-        explanation = explain(clip, network, settings)
-    written = {"masked": "clip.masked.mp4", "report": "clip.tiem.html"}
-    return explanation, document.describe(explanation, "f" * 64, "c" * 64, written)
+        areas = (0.02, 0.05, 0.1)
+        return explain("clip.mp4", "net.onnx", areas=areas, backend="finite-difference")
 
 
 @pytest.fixture(scope="session")
-def folder(sample: Path, explained: tuple[Explanation, Result]) -> Path:
-    """What `tiem explain` leaves of the sample: its result, its masked video and its report."""
-    folder = Path("out")
-    explanation, result = explained
-    source = explanation.source
+def folder(sample: Path, explained: Explanation) -> Path:
+    """What is written of it: its result, its masked video and its report."""
     with chdir(sample):
-        folder.mkdir()
-        masked_video.write(
-            folder / "clip.masked.mp4", source.timeline, source.sampled, explanation.shown.hard
-        )
-        (folder / "clip.tiem.json").write_text(result.to_json(), encoding="utf-8")
-        report.write(folder / "clip.tiem.html", explanation, result, signature=SIGNATURE)
-    return sample / folder
+        explained.save("out", formats=("mp4", "json", "html"), signature=SIGNATURE)
+    return sample / "out"
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
+from tiemcli import Explanation
 from tiemcli.outputs import gallery
-from tiemcli.result import Result
 from tiemcli.samples.clip import write_clip
 from tiemcli.samples.scene import random_scene
 
@@ -22,9 +22,9 @@ Open = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def page_path(folder: Path, explained: tuple[Any, Result]) -> Path:
+def page_path(folder: Path, explained: Explanation) -> Path:
     """The gallery of three results, of which one is not enough, and one broken file."""
-    record = json.loads(explained[1].to_json())
+    record = json.loads(explained.result.to_json())
     even = [1 / 16] * 16
     for name, label, score, importance in (
         ("b-wave", "wave", 0.5, even),

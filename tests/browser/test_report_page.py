@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tiemcli.pipeline import Explanation
-from tiemcli.result import Result
+from tiemcli import Explanation
 
 DESKTOP, PHONE = (1280, 800), (375, 812)
 Open = Callable[..., Any]
@@ -61,15 +60,15 @@ def test_the_page_needs_nothing_but_itself(open_report: Open, folder: Path) -> N
 
 
 def test_it_opens_at_the_moment_that_matters_most(
-    open_report: Open, explained: tuple[Explanation, Result]
+    open_report: Open, explained: Explanation
 ) -> None:
     """The first picture is the frame of the largest importance, and what was kept of it is lit."""
-    explanation, result = explained
+    result = explained.result
     page = open_report().page
     peak = int(np.argmax(result.temporal.importance))
     assert now(page) == pytest.approx(result.clip.timestamps[peak], abs=FRAME)
     light = painted(page).max(axis=2)
-    keep = cv2.resize(explanation.shown.hard[peak], light.shape[::-1]) > 0.5
+    keep = cv2.resize(explained.found.shown.hard[peak], light.shape[::-1]) > 0.5
     inside = cv2.erode(keep.astype(np.uint8), np.ones((25, 25))) > 0
     outside = cv2.dilate(keep.astype(np.uint8), np.ones((25, 25))) == 0
     assert light[outside].max() < 60
@@ -143,12 +142,10 @@ def test_the_keyboard_plays_steps_and_chooses(open_report: Open) -> None:
     assert int(areas.input_value()) == max(before + (1 if before < 2 else 0) - 2, 0)
 
 
-def test_the_slider_changes_the_mask(
-    open_report: Open, explained: tuple[Explanation, Result]
-) -> None:
+def test_the_slider_changes_the_mask(open_report: Open, explained: Explanation) -> None:
     """A larger area lights more of the picture, and the page tells its score."""
     page = open_report().page
-    masks = explained[1].masks
+    masks = explained.result.masks
     lit, paths = [], []
     for index, mask in enumerate(masks):
         page.get_by_role("slider", name="Keep").fill(str(index))
@@ -173,12 +170,10 @@ def test_a_point_of_the_curve_chooses_its_area(open_report: Open) -> None:
     assert page.get_by_role("slider", name="Keep").input_value() == "2"
 
 
-def test_the_heat_map_tells_of_every_window(
-    open_report: Open, explained: tuple[Explanation, Result]
-) -> None:
+def test_the_heat_map_tells_of_every_window(open_report: Open, explained: Explanation) -> None:
     """Under the pointer and under the arrow keys: which frames, when, and what the score lost."""
     page = open_report().page
-    record = next(r for r in explained[1].temporal.windows if r.size == 3)
+    record = next(r for r in explained.result.temporal.windows if r.size == 3)
     page.locator("[data-size='3'][data-start='10']").hover()
     tip = page.locator("#heat-tip")
     assert tip.text_content().startswith("Frames 11–13 (2.63–3.13 s) hidden")
