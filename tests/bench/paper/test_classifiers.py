@@ -63,7 +63,7 @@ def test_training_is_repeatable(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["3-D CNN", pytest.param("CNN-LSTM", marks=pytest.mark.long)])
 def test_a_trained_network_knows_the_strokes_and_nothing_else(kind: Kind) -> None:
     """Of whole clips that it has not seen it is sure; with the signature frames black it is right no
     more often than by chance, and of a black or a blurred clip it is unsure."""
